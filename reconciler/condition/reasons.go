@@ -1,0 +1,74 @@
+package condition
+
+// Types of conditions.
+const (
+	// Ready: everything below is as the plan says.
+	Ready = "Ready"
+	// SourceReady: the fleet repo was reached and read at the last poll.
+	SourceReady = "SourceReady"
+	// Verified: the newest revision seen is the one in force; False carries why it was rejected.
+	Verified = "Verified"
+	// PlanReady: the accepted revision evaluated to a plan for this node.
+	PlanReady = "PlanReady"
+	// Stale: the newest accepted revision is older than the fleet allows. It informs and stops nothing.
+	Stale = "Stale"
+	// NodePoolReady: labels and annotations of the Node are as planned.
+	NodePoolReady = "NodePoolReady"
+)
+
+// Reasons. A rejected revision carries the reason of its verdict: package verify documents those.
+const (
+	// ReasonReconciled: observed and planned agree.
+	ReasonReconciled = "Reconciled"
+	// ReasonAccepted: the newest revision was accepted.
+	ReasonAccepted = "Accepted"
+	// ReasonPending: nothing came of it yet.
+	ReasonPending = "Pending"
+	// ReasonBackingOff: the last try went wrong and will be repeated.
+	ReasonBackingOff = "BackingOff"
+	// ReasonWaiting: something else must happen first.
+	ReasonWaiting = "Waiting"
+
+	// ReasonFetched: the fleet repo was read.
+	ReasonFetched = "Fetched"
+	// ReasonUnreachable: the fleet repo did not answer in time, or the connection was refused.
+	ReasonUnreachable = "Unreachable"
+	// ReasonAuthFailed: the Git server refused the credentials.
+	ReasonAuthFailed = "AuthenticationFailed"
+	// ReasonProtocolError: the Git server's answer is not Git's protocol.
+	ReasonProtocolError = "ProtocolError"
+	// ReasonBranchMissing: the tracked branch is not there.
+	ReasonBranchMissing = "BranchMissing"
+	// ReasonTooLarge: the revision is over a bound on bytes, files, depth or path length.
+	ReasonTooLarge = "TooLarge"
+	// ReasonRepaired: a damaged clone was set aside and is being fetched again.
+	ReasonRepaired = "CloneRepaired"
+	// ReasonDiskFull: there is no room to write.
+	ReasonDiskFull = "DiskFull"
+
+	// ReasonPlanned: there is a plan.
+	ReasonPlanned = "Planned"
+	// ReasonInvalidFleet: the CUE does not parse, does not unify or is not concrete.
+	ReasonInvalidFleet = "InvalidFleet"
+	// ReasonEvaluationLimit: evaluation used up its memory or its time.
+	ReasonEvaluationLimit = "EvaluationLimitExceeded"
+	// ReasonNodeAbsent: the pool does not name this node; the last plan stays in force.
+	ReasonNodeAbsent = "NodeAbsent"
+	// ReasonPoolAbsent: the revision has no such pool; the last plan stays in force.
+	ReasonPoolAbsent = "PoolAbsent"
+	// ReasonDuplicateNode: two pools name this node.
+	ReasonDuplicateNode = "DuplicateNode"
+
+	// ReasonFresh and ReasonTooOld are Stale's.
+	ReasonFresh  = "Fresh"
+	ReasonTooOld = "TooOld"
+
+	// ReasonStandalone: the node was enrolled without a kubeconfig; there is no Node to reconcile.
+	ReasonStandalone = "Standalone"
+	// ReasonAPIUnreachable: the kube-apiserver did not answer.
+	ReasonAPIUnreachable = "APIServerUnreachable"
+	// ReasonForbidden: the kube-apiserver refused what the plan asks for.
+	ReasonForbidden = "Forbidden"
+	// ReasonNodeMissing: the Node object is not there yet: the kubelet has not registered.
+	ReasonNodeMissing = "NodeMissing"
+)
