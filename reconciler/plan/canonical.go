@@ -9,7 +9,8 @@ import (
 )
 
 // Canonical gives v's canonical JSON: object keys sorted, no white space, no HTML escaping, whole numbers only. It is
-// RFC 8785 for the values plans are made of (strings, integers, booleans, lists, objects).
+// RFC 8785 for what plans are made of: ASCII keys, strings, integers, booleans, lists, objects (but that encoding/json
+// writes U+2028 and U+2029 as escapes).
 func Canonical(v any) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
