@@ -1,0 +1,3 @@
+package plan
+
+func diff(old, new []*Pool) []Change { return nil }
