@@ -1,8 +1,11 @@
 package reconciler
 
 import (
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
 
 // Stalled is an error that trying again cannot mend: the Loop rests until the plan changes.
@@ -34,3 +37,21 @@ type Failed struct {
 
 func (e *Failed) Error() string { return e.Err.Error() }
 func (e *Failed) Unwrap() error { return e.Err }
+
+// StableReason gives the reason: see package condition.
+func (e *Stalled) StableReason() string { return e.Reason }
+
+// StableReason gives the reason: see package condition.
+func (e *Waiting) StableReason() string { return e.Reason }
+
+// StableReason gives the reason: see package condition.
+func (e *Failed) StableReason() string { return e.Reason }
+
+// Reason gives the stable reason an error carries, by a method StableReason, or ReasonBackingOff.
+func Reason(err error) string {
+	var r interface{ StableReason() string }
+	if errors.As(err, &r) && r.StableReason() != "" {
+		return r.StableReason()
+	}
+	return condition.ReasonBackingOff
+}

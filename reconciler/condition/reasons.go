@@ -12,6 +12,10 @@ const (
 	PlanReady = "PlanReady"
 	// Stale: the newest accepted revision is older than the fleet allows. It informs and stops nothing.
 	Stale = "Stale"
+	// StateReady: what the node must remember is safely on its disk.
+	StateReady = "StateReady"
+	// Reported: the newest report is in EdgeNode.status. It is shown on the node only.
+	Reported = "Reported"
 	// NodePoolReady: labels and annotations of the Node are as planned.
 	NodePoolReady = "NodePoolReady"
 )
@@ -28,6 +32,26 @@ const (
 	ReasonBackingOff = "BackingOff"
 	// ReasonWaiting: something else must happen first.
 	ReasonWaiting = "Waiting"
+	// ReasonNotReady: a part of the whole is not as it should be; the message names it.
+	ReasonNotReady = "NotReady"
+	// ReasonPanicked: the part's code panicked, which is a bug; other parts go on.
+	ReasonPanicked = "Panicked"
+	// ReasonHung: the part did not come back by its deadline; other parts go on.
+	ReasonHung = "Hung"
+
+	// ReasonStored: everything is on disk.
+	ReasonStored = "Stored"
+	// ReasonStateRestored: state.db was damaged, was set aside and was made anew from its copy; nothing was lost.
+	ReasonStateRestored = "StateRestored"
+	// ReasonStateDamaged: state.db could not be written because it is damaged.
+	ReasonStateDamaged = "StateDamaged"
+	// ReasonWriteFailed: writing to the state folder went wrong for another reason than a full disk.
+	ReasonWriteFailed = "WriteFailed"
+
+	// ReasonSent: the newest report is in EdgeNode.status.
+	ReasonSent = "Sent"
+	// ReasonEdgeNodeMissing: there is no EdgeNode for this node yet, or its CRD is not installed.
+	ReasonEdgeNodeMissing = "EdgeNodeMissing"
 
 	// ReasonFetched: the fleet repo was read.
 	ReasonFetched = "Fetched"
@@ -69,6 +93,10 @@ const (
 	ReasonAPIUnreachable = "APIServerUnreachable"
 	// ReasonForbidden: the kube-apiserver refused what the plan asks for.
 	ReasonForbidden = "Forbidden"
+	// ReasonUnauthorized: the kube-apiserver does not accept the node's credentials.
+	ReasonUnauthorized = "Unauthorized"
+	// ReasonInvalid: the kube-apiserver calls what the plan asks for invalid.
+	ReasonInvalid = "Invalid"
 	// ReasonNodeMissing: the Node object is not there yet: the kubelet has not registered.
 	ReasonNodeMissing = "NodeMissing"
 )
