@@ -1,0 +1,5 @@
+package lab
+
+import "context"
+
+func (n *Node) startKubelet(context.Context, NodeOptions) error { return nil }

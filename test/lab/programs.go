@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// KubernetesVersion is the version the module test/lab/kube pins; a test compares the two.
+const KubernetesVersion = "v1.37.2"
+
+// kubernetesPrograms are the programs built from that module, in the order in which building them shares most work.
+var kubernetesPrograms = []string{
+	"kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy",
+}
+
+// debianPackage names the package that holds a program the lab takes from the host.
+var debianPackage = map[string]string{
+	"etcd":       "etcd-server",
+	"containerd": "containerd",
+	"ctr":        "containerd",
+	"runc":       "runc",
+	"ip":         "iproute2",
+}
+
+// home is the folder of everything the lab keeps between runs: $XDG_CACHE_HOME/holdfast-lab, or ~/.cache/holdfast-lab.
+func home() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find the cache folder: %w", err)
+	}
+	return filepath.Join(cache, "holdfast-lab"), nil
+}
+
+// ProgramDir is the folder of the built Kubernetes programs.
+func ProgramDir() (string, error) {
+	dir, err := home()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, KubernetesVersion), nil
+}
+
+// Program gives the path of one built Kubernetes program, or an error that says how to build it.
+func Program(name string) (string, error) {
+	dir, err := ProgramDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%s %s is not built: run `make lab` (about 12 minutes the first time)", name, KubernetesVersion)
+	}
+	return path, nil
+}
+
+// hostProgram finds a program of the host, or says which package holds it.
+func hostProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not installed: run `make deps` (Debian package %s)", name, debianPackage[name])
+}
