@@ -18,6 +18,8 @@ const (
 	Reported = "Reported"
 	// NodePoolReady: labels and annotations of the Node are as planned.
 	NodePoolReady = "NodePoolReady"
+	// Synced: every node of the pool has the newest plan in force. The hub says it of a NodePool.
+	Synced = "Synced"
 )
 
 // Reasons. A rejected revision carries the reason of its verdict: package verify documents those.
@@ -95,8 +97,23 @@ const (
 	ReasonForbidden = "Forbidden"
 	// ReasonUnauthorized: the kube-apiserver does not accept the node's credentials.
 	ReasonUnauthorized = "Unauthorized"
+	// ReasonNotFound: the kube-apiserver has no such object.
+	ReasonNotFound = "NotFound"
+	// ReasonConflict: the object was replaced while it was being written.
+	ReasonConflict = "Conflict"
 	// ReasonInvalid: the kube-apiserver calls what the plan asks for invalid.
 	ReasonInvalid = "Invalid"
 	// ReasonNodeMissing: the Node object is not there yet: the kubelet has not registered.
 	ReasonNodeMissing = "NodeMissing"
+
+	// ReasonNodesNotReady: some nodes of the pool are not ready.
+	ReasonNodesNotReady = "NodesNotReady"
+	// ReasonNotSynced: the newest plan is not in force on the node, or on some nodes of the pool.
+	ReasonNotSynced = "NotSynced"
+	// ReasonKubeletNotReady: Kubernetes calls the node's kubelet not ready: it is down, or cut off.
+	ReasonKubeletNotReady = "KubeletNotReady"
+	// ReasonNoReport: the kubelet is there, the agent has not reported yet.
+	ReasonNoReport = "NoReport"
+	// ReasonForeignFleet: the object belongs to another fleet; the hub leaves it alone.
+	ReasonForeignFleet = "ForeignFleet"
 )
