@@ -1,5 +1,132 @@
 package lab
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sort"
+	"strings"
+)
 
-func (n *Node) startKubelet(context.Context, NodeOptions) error { return nil }
+// startKubelet starts the node's containerd and kubelet, and waits until the node is Ready.
+func (n *Node) startKubelet(ctx context.Context, opts NodeOptions) error {
+	if os.Geteuid() != 0 {
+		return errors.New("a kubelet needs root")
+	}
+	var err error
+	if n.subnet, err = freeSubnet(); err != nil {
+		return err
+	}
+	n.bridge = fmt.Sprintf("hf%d-%d", n.lab.port, n.index)
+	if err := n.makeCgroup(); err != nil {
+		return err
+	}
+	if err := n.startContainerd(ctx); err != nil {
+		return err
+	}
+	if err := n.writeKubeletFiles(); err != nil {
+		return err
+	}
+	n.labels = opts.Labels
+	return n.StartKubelet(ctx)
+}
+
+// StartKubelet starts the kubelet and waits until the node is Ready. AddNode does so by itself; it is there for tests
+// that called StopKubelet.
+func (n *Node) StartKubelet(ctx context.Context) error {
+	path, err := Program("kubelet")
+	if err != nil {
+		return err
+	}
+	n.lab.logf("lab: starting the kubelet of %s", n.Name)
+	args := []string{
+		"--config=" + n.path("kubelet.json"), "--kubeconfig=" + n.Kubeconfig, "--hostname-override=" + n.Name,
+		"--root-dir=" + n.path("kubelet"), "--cert-dir=" + n.path("pki"), "--node-ip=" + n.subnet.gateway(),
+	}
+	if len(n.labels) > 0 {
+		args = append(args, "--node-labels="+joinLabels(n.labels))
+	}
+	p, err := n.lab.procs.start(n.process("kubelet"), path, args...)
+	if err != nil {
+		return err
+	}
+	return p.waitReady(ctx, n.ready)
+}
+
+// StopKubelet ends the kubelet at once; containers go on running.
+func (n *Node) StopKubelet() error {
+	n.lab.logf("lab: stopping the kubelet of %s", n.Name)
+	return n.lab.procs.stop(n.process("kubelet"))
+}
+
+// ready asks the API server whether the node is.
+func (n *Node) ready(ctx context.Context) error {
+	var node struct {
+		Status struct {
+			Conditions []struct{ Type, Status, Message string }
+		}
+	}
+	if err := n.lab.Request(ctx, http.MethodGet, "/api/v1/nodes/"+n.Name, nil, &node); err != nil {
+		return err
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == "Ready" && c.Status == "True" {
+			return nil
+		}
+		if c.Type == "Ready" {
+			return fmt.Errorf("node %s is not Ready: %s", n.Name, c.Message)
+		}
+	}
+	return fmt.Errorf("node %s has no condition Ready yet", n.Name)
+}
+
+// writeKubeletFiles writes the kubelet's serving certificate and configuration. Every folder is the node's own, every port free.
+func (n *Node) writeKubeletFiles() error {
+	serving, err := n.lab.ca.server(n.Name, n.Name, n.subnet.gateway(), "127.0.0.1")
+	if err != nil {
+		return err
+	}
+	if err := n.lab.ca.write(n.path(), "kubelet", serving); err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	type object = map[string]any
+	config, err := json.MarshalIndent(object{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+		"address": n.subnet.gateway(), "port": port, "readOnlyPort": 0, "healthzPort": 0,
+		"tlsCertFile": n.path("pki", "kubelet.crt"), "tlsPrivateKeyFile": n.path("pki", "kubelet.key"),
+		"containerRuntimeEndpoint": "unix://" + n.socket(),
+		"podLogsDir":               n.path("logs"), "volumePluginDir": n.path("volumeplugins"), "staticPodPath": n.path("manifests"),
+		"cgroupDriver": "cgroupfs", "cgroupRoot": n.cgroup(),
+		// The lab runs where these would stop a kubelet: cgroup v1, swap, a root file system nobody can measure, another's iptables.
+		"failCgroupV1": false, "failSwapOn": false, "localStorageCapacityIsolation": false, "makeIPTablesUtilChains": false,
+		"evictionHard":   object{"memory.available": "100Mi"},
+		"authentication": object{"anonymous": object{"enabled": false}, "webhook": object{"enabled": false}, "x509": object{"clientCAFile": n.lab.CAFile()}},
+		"authorization":  object{"mode": "AlwaysAllow"},
+		// A node without a link must notice at once in tests, and one laptop runs several.
+		"nodeStatusUpdateFrequency": "5s", "syncFrequency": "10s",
+		"clusterDNS": []string{}, "resolvConf": "", "registerNode": true, "maxPods": 50,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(n.path("manifests"), 0o700); err != nil {
+		return err
+	}
+	return writeFile(n.path("kubelet.json"), config)
+}
+
+func joinLabels(labels map[string]string) string {
+	var pairs []string
+	for key, value := range labels {
+		pairs = append(pairs, key+"="+value)
+	}
+	sort.Strings(pairs)
+	return strings.Join(pairs, ",")
+}

@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +27,34 @@ func removeBridges(dir string) error {
 		errs = append(errs, ip("link", "delete", name))
 	}
 	return errors.Join(errs...)
+}
+
+// subnet is the network of one node's pods: a /24, by its first three bytes. The node itself has its first address.
+type subnet [3]byte
+
+func (s subnet) cidr() string    { return fmt.Sprintf("%d.%d.%d.0/24", s[0], s[1], s[2]) }
+func (s subnet) gateway() string { return fmt.Sprintf("%d.%d.%d.1", s[0], s[1], s[2]) }
+
+// freeSubnet picks a /24 below 10.200.0.0/13 that no interface of the host is in.
+func freeSubnet() (subnet, error) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return subnet{}, err
+	}
+	used := func(s subnet) bool {
+		return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+			network, ok := a.(*net.IPNet)
+			return ok && network.Contains(net.ParseIP(s.gateway()))
+		})
+	}
+	for range 100 {
+		var b [2]byte
+		_, _ = rand.Read(b[:]) // never fails, by its documentation
+		if s := (subnet{10, 200 + b[0]%8, b[1]}); !used(s) {
+			return s, nil
+		}
+	}
+	return subnet{}, errors.New("no free network for pods below 10.200.0.0/13")
 }
 
 // addBridge makes a bridge with an address and records it for removeBridges.

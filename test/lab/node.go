@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 )
 
@@ -28,8 +30,20 @@ type Node struct {
 	lab *Lab
 	// index is the node's place in the lab, from 1; it numbers its folder, bridge and addresses.
 	index int
-	real  bool
+
+	// What follows is set for a node with a kubelet.
+	labels map[string]string
+	bridge string
+	subnet subnet
 }
+
+// path is a path in the node's folder; names are short there, because sockets' paths are bounded.
+func (n *Node) path(parts ...string) string {
+	return filepath.Join(append([]string{n.lab.Dir, "nodes", strconv.Itoa(n.index)}, parts...)...)
+}
+
+// process is the name of one of the node's programs in pids/ and logs/.
+func (n *Node) process(program string) string { return fmt.Sprintf("%s-%d", program, n.index) }
 
 // AddNode adds a node and waits until it is Ready.
 func (l *Lab) AddNode(ctx context.Context, opts NodeOptions) (*Node, error) {
@@ -38,7 +52,7 @@ func (l *Lab) AddNode(ctx context.Context, opts NodeOptions) (*Node, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	n := &Node{Name: opts.Name, Kubeconfig: kubeconfig, lab: l, index: len(l.nodes) + 1, real: opts.Kubelet}
+	n := &Node{Name: opts.Name, Kubeconfig: kubeconfig, lab: l, index: len(l.nodes) + 1}
 	l.nodes = append(l.nodes, n)
 	l.mu.Unlock()
 	if opts.Kubelet {

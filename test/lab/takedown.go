@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,6 +21,7 @@ func takeDown(dir string) error {
 		endRecorded(dir),
 		endShims(dir),
 		removeCgroups(dir),
+		removeShimSockets(dir),
 		unmountBelow(dir),
 		removeBridges(dir),
 		removeLogLinks(dir),
@@ -102,6 +102,27 @@ func endProcess(pid int, identity string) error {
 	})
 }
 
+// removeShimSockets removes the sockets of killed shims; containerd keeps them all in one folder of the host.
+func removeShimSockets(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "nodes", "*", "state", "io.containerd.runtime.v2.task", "*", "*", "address"))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, file := range files {
+		address, err := os.ReadFile(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		socket := strings.TrimPrefix(strings.TrimSpace(string(address)), "unix://")
+		if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // unmountBelow takes away every mount below dir, the newest first, because one may lie on another.
 func unmountBelow(dir string) error {
 	data, err := os.ReadFile("/proc/self/mountinfo")
@@ -140,56 +161,6 @@ func removeLogLinks(dir string) error {
 	for _, link := range links {
 		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, dir+"/") {
 			errs = append(errs, os.Remove(link))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// cgroupPattern matches the cgroups of one lab in every hierarchy of version 1, in a version 2 mounted beside them and in a pure version 2.
-func cgroupPatterns(name string) []string {
-	return []string{"/sys/fs/cgroup/" + cgroupName(name), "/sys/fs/cgroup/*/" + cgroupName(name)}
-}
-
-// cgroupName is the top cgroup of a lab's pods.
-func cgroupName(lab string) string { return "holdfast-lab-" + lab }
-
-// removeCgroups kills what runs in the lab's cgroups (its pods) and removes them, innermost first.
-func removeCgroups(dir string) error {
-	var errs []error
-	for _, pattern := range cgroupPatterns(filepath.Base(dir)) {
-		tops, err := filepath.Glob(pattern)
-		if err != nil {
-			return err
-		}
-		for _, top := range tops {
-			errs = append(errs, poll(10*time.Second, func() error { return removeCgroup(top) }))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func removeCgroup(top string) error {
-	var groups []string
-	err := filepath.WalkDir(top, func(path string, entry os.DirEntry, err error) error {
-		if err == nil && entry.IsDir() {
-			groups = append(groups, path)
-		}
-		return nil // a group that vanishes while walking is as good as removed
-	})
-	if err != nil {
-		return err
-	}
-	sort.Sort(sort.Reverse(sort.StringSlice(groups)))
-	var errs []error
-	for _, group := range groups {
-		data, _ := os.ReadFile(filepath.Join(group, "cgroup.procs"))
-		for _, number := range strings.Fields(string(data)) {
-			if pid, err := strconv.Atoi(number); err == nil && pid > 1 {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // Rmdir reports it if this was in vain
-			}
-		}
-		if err := syscall.Rmdir(group); err != nil && !errors.Is(err, syscall.ENOENT) {
-			errs = append(errs, fmt.Errorf("remove cgroup %s: %w", group, err))
 		}
 	}
 	return errors.Join(errs...)
