@@ -1,0 +1,53 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Read gives what is stored without taking the file from anyone; ErrInUse if an agent runs. If state.db is damaged it is
+// left alone and the copy is given, with the damage as an error beside it.
+func Read(dir string) (Contents, error) {
+	path := filepath.Join(dir, fileName)
+	if !exists(path) && !exists(filepath.Join(dir, copyName)) {
+		return Contents{}, notEnrolled(dir)
+	}
+	lock, err := flock(dir, syscall.LOCK_SH)
+	if err != nil {
+		return Contents{}, err
+	}
+	defer lock.Release()
+	c, err := read(path)
+	if err == nil {
+		return c, nil
+	}
+	err = fmt.Errorf("open %s: %w", path, err)
+	if !errors.Is(err, ErrDamaged) && !errors.Is(err, os.ErrNotExist) {
+		return Contents{}, err
+	}
+	state, copyErr := readCopy(dir)
+	return Contents{State: state}, errors.Join(err, copyErr)
+}
+
+func read(path string) (Contents, error) {
+	db, err := openDB(path, true)
+	if err != nil {
+		return Contents{}, err
+	}
+	c, err := load(db)
+	return c, errors.Join(err, guard(db.Close))
+}
+
+// Remove forgets the enrolment: the copy first, so that a crash in between leaves an enrolled node rather than one that
+// comes back from its copy. The caller holds the folder's Lock.
+func Remove(dir string) error {
+	for _, name := range []string{copyName, copyName + ".tmp", damagedName, fileName + ".tmp", fileName} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return syncDir(dir)
+}
