@@ -56,13 +56,13 @@ func TestAliveTellsProcessesApart(t *testing.T) {
 
 func TestTakeDownEndsOnlyWhatIsRecorded(t *testing.T) {
 	dir := t.TempDir()
-	mine, other := exec.Command("sleep", "60"), exec.Command("sleep", "60")
+	other := exec.Command("sleep", "60")
 	ps := newProcesses(dir, false)
 	p, err := ps.start("mine", "sleep", "60")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine = p.cmd
+	mine := p.cmd
 	if err := other.Start(); err != nil {
 		t.Fatal(err)
 	}
