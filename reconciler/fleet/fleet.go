@@ -5,10 +5,6 @@
 // Evaluate handles input from elsewhere, so agents, hub and commands run it in a child process: see Call.
 package fleet
 
-import (
-	"github.com/holdfast-dev/holdfast/reconciler/plan"
-)
-
 // File is one file of a fleet repo.
 type File struct {
 	// Path is relative to the repo's root, with forward slashes.
@@ -24,10 +20,4 @@ type Input struct {
 	Pool string `json:"pool"`
 	// Files are those Needed says yes to, in any order. Others are ignored.
 	Files []File `json:"files"`
-}
-
-// Evaluate gives the pool's plan. It is pure: it touches neither disk nor network, and equal input gives equal plans
-// whatever the order of the files. The error is Problems if the fleet repo is wrong. Without a pool the plan is nil.
-func Evaluate(in Input) (*plan.Pool, error) {
-	return evaluate(in)
 }

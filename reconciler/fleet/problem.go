@@ -1,8 +1,12 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
 
 // Problem is one thing that is wrong in a fleet repo.
@@ -47,4 +51,37 @@ func (ps Problems) Error() string {
 }
 
 // StableReason gives the reason a condition carries for it.
-func (ps Problems) StableReason() string { return "InvalidFleet" }
+func (ps Problems) StableReason() string { return condition.ReasonInvalidFleet }
+
+func (p *Problem) at(pos position) { p.File, p.Line, p.Col = pos.file, pos.line, pos.col }
+
+// maxProblems bounds how many problems are told of one pool: who has more has one cause.
+const maxProblems = 100
+
+// tidy sorts the problems and tells the same message at the same place once.
+func (ps Problems) tidy() Problems {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
+	})
+	var out Problems
+	seen, more := map[Problem]int{}, map[int]int{}
+	for _, p := range ps {
+		key := p
+		key.Path = ""
+		if i, ok := seen[key]; ok && p.Line > 0 {
+			if out[i].Path != p.Path {
+				more[i]++
+			}
+			continue
+		}
+		seen[key] = len(out)
+		out = append(out, p)
+	}
+	for i, n := range more {
+		out[i].Message += fmt.Sprintf(" (and %d more like it)", n)
+	}
+	if n := len(out) - maxProblems; n > 0 {
+		out = append(out[:maxProblems], Problem{Message: fmt.Sprintf("and %d more problems", n)})
+	}
+	return out
+}
