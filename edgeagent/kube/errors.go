@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
@@ -18,9 +16,7 @@ type Error struct {
 	Reason string
 	// Code is the HTTP status; 0 if there was no answer.
 	Code int
-	// RetryAfter is how long the server asks to wait; 0 if it does not say.
-	RetryAfter time.Duration
-	Err        error
+	Err  error
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -38,10 +34,10 @@ func answer(req *http.Request, resp *http.Response) error {
 	if json.Unmarshal(raw, &status) != nil || status.Message == "" {
 		status.Message = http.StatusText(resp.StatusCode)
 	}
-	return statusError(resp.StatusCode, retryAfter(resp), fmt.Errorf("%s %s: %d: %s", req.Method, req.URL.Path, resp.StatusCode, status.Message))
+	return statusError(resp.StatusCode, fmt.Errorf("%s %s: %d: %s", req.Method, req.URL.Path, resp.StatusCode, status.Message))
 }
 
-func statusError(code int, after time.Duration, err error) *Error {
+func statusError(code int, err error) *Error {
 	reason := condition.ReasonAPIUnreachable
 	switch code {
 	case http.StatusUnauthorized:
@@ -55,13 +51,5 @@ func statusError(code int, after time.Duration, err error) *Error {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		reason = condition.ReasonInvalid
 	}
-	return &Error{Reason: reason, Code: code, RetryAfter: after, Err: err}
-}
-
-func retryAfter(resp *http.Response) time.Duration {
-	n, err := strconv.Atoi(resp.Header.Get("Retry-After"))
-	if err != nil || n < 0 {
-		return 0
-	}
-	return time.Duration(n) * time.Second
+	return &Error{Reason: reason, Code: code, Err: err}
 }

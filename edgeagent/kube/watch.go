@@ -63,5 +63,5 @@ func watchError(path string, raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &status); err != nil {
 		return fmt.Errorf("watch %s: %w", path, err)
 	}
-	return statusError(status.Code, 0, fmt.Errorf("watch %s: %d: %s", path, status.Code, status.Message))
+	return statusError(status.Code, fmt.Errorf("watch %s: %d: %s", path, status.Code, status.Message))
 }
