@@ -1,3 +1,0 @@
-package plan
-
-func diff(old, new []*Pool) []Change { return nil }
