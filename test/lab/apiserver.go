@@ -47,7 +47,7 @@ func (l *Lab) StartAPIServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.waitReady(ctx, func(ctx context.Context) error {
+	return p.WaitReady(ctx, func(ctx context.Context) error {
 		if err := l.Request(ctx, "GET", "/readyz", nil, nil); err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ func (n *Node) startContainerd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = p.waitReady(ctx, func(ctx context.Context) error { return n.ctr(ctx, "version") })
+	err = p.WaitReady(ctx, func(ctx context.Context) error { return n.ctr(ctx, "version") })
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (l *Lab) startControllers(ctx context.Context) error {
 	if _, err := l.startController("kube-scheduler"); err != nil {
 		return err
 	}
-	return manager.waitReady(ctx, func(ctx context.Context) error {
+	return manager.WaitReady(ctx, func(ctx context.Context) error {
 		if err := l.Request(ctx, "GET", "/api/v1/namespaces/default/serviceaccounts/default", nil, nil); err != nil {
 			return err
 		}
@@ -27,7 +27,7 @@ func (l *Lab) startControllers(ctx context.Context) error {
 }
 
 // startController starts one of the two, as the user system:NAME.
-func (l *Lab) startController(name string, flags ...string) (*process, error) {
+func (l *Lab) startController(name string, flags ...string) (*Process, error) {
 	path, err := Program(name)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func (n *Node) StartKubelet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.waitReady(ctx, n.ready)
+	return p.WaitReady(ctx, n.ready)
 }
 
 // StopKubelet ends the kubelet at once; containers go on running.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,54 +24,77 @@ type processes struct {
 
 	// mu guards running.
 	mu      sync.Mutex
-	running map[string]*process
+	running map[string]*Process
 }
 
-// process is one running program.
-type process struct {
-	name string
-	log  string
-	cmd  *exec.Cmd
+// Process is one running program of a lab.
+type Process struct {
+	// Name is its name in the lab.
+	Name string
+	// Log is the file of all it writes.
+	Log string
+
+	cmd *exec.Cmd
 	// done is closed once the program has ended and was waited for.
 	done chan struct{}
 }
 
-func newProcesses(dir string, keep bool) *processes {
-	return &processes{dir: dir, keep: keep, running: map[string]*process{}}
+// Command describes a program that a test or the demo runs as part of a lab.
+type Command struct {
+	// Name is free in the lab. A program that ended frees its name.
+	Name string
+	Path string
+	Args []string
+	// Env is added to this process's environment.
+	Env []string
+	// Dir is its working directory; empty means the lab's folder.
+	Dir string
 }
 
-// start runs a program under a name that is free in this lab.
-func (ps *processes) start(name, path string, args ...string) (*process, error) {
+// Run starts a program that belongs to the lab: its output goes to the lab's logs, and it ends with the lab.
+func (l *Lab) Run(c Command) (*Process, error) { return l.procs.run(c) }
+
+func newProcesses(dir string, keep bool) *processes {
+	return &processes{dir: dir, keep: keep, running: map[string]*Process{}}
+}
+
+// start runs one of the lab's own programs.
+func (ps *processes) start(name, path string, args ...string) (*Process, error) {
+	return ps.run(Command{Name: name, Path: path, Args: args})
+}
+
+func (ps *processes) run(c Command) (*Process, error) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if p := ps.running[name]; p != nil && !p.ended() {
-		return nil, fmt.Errorf("start %s: it is running already", name)
+	if p := ps.running[c.Name]; p != nil && !p.ended() {
+		return nil, fmt.Errorf("start %s: it is running already", c.Name)
 	}
-	p := &process{name: name, log: filepath.Join(ps.dir, "logs", name+".log"), done: make(chan struct{})}
-	if err := os.MkdirAll(filepath.Dir(p.log), 0o700); err != nil {
+	p := &Process{Name: c.Name, Log: filepath.Join(ps.dir, "logs", c.Name+".log"), done: make(chan struct{})}
+	if err := os.MkdirAll(filepath.Dir(p.Log), 0o700); err != nil {
 		return nil, err
 	}
-	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p.cmd = exec.Command(path, args...)
-	p.cmd.Dir = ps.dir
+	p.cmd = exec.Command(c.Path, c.Args...)
+	p.cmd.Env = append(os.Environ(), c.Env...)
+	p.cmd.Dir = cmp.Or(c.Dir, ps.dir)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	if err := ps.launch(p); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
-	ps.running[name] = p
-	if err := writeFile(filepath.Join(ps.dir, "pids", name), []byte(identify(p.cmd.Process.Pid))); err != nil {
-		return nil, errors.Join(err, p.kill())
+	ps.running[c.Name] = p
+	if err := writeFile(filepath.Join(ps.dir, "pids", c.Name), []byte(identify(p.cmd.Process.Pid))); err != nil {
+		return nil, errors.Join(err, p.Kill())
 	}
 	return p, nil
 }
 
 // launch starts a command and waits for it in the background. A lab that is not kept ends with its owner: the kernel sees to
 // that by the parent-death signal, which follows the thread that forked, so that thread is held as long as the program runs.
-func (ps *processes) launch(p *process) error {
+func (ps *processes) launch(p *Process) error {
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if ps.keep {
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -89,7 +113,7 @@ func (ps *processes) launch(p *process) error {
 	return <-started
 }
 
-func (p *process) ended() bool {
+func (p *Process) ended() bool {
 	select {
 	case <-p.done:
 		return true
@@ -98,12 +122,34 @@ func (p *process) ended() bool {
 	}
 }
 
-// kill ends the whole process group at once and waits for the program. A lab's data is thrown away or, after StopAPIServer,
+// PID is the program's process number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Done is closed once the program has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Terminate asks the program to end, waits for that as long as ctx allows, and tells how it ended.
+func (p *Process) Terminate(ctx context.Context) error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("end %s: %w", p.Name, err)
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("end %s: it does not end after SIGTERM: %w", p.Name, ctx.Err()), p.Kill())
+	}
+	if !p.cmd.ProcessState.Success() {
+		return fmt.Errorf("%s ended with %s:\n%s", p.Name, p.cmd.ProcessState, tail(p.Log))
+	}
+	return nil
+}
+
+// Kill ends the whole process group at once and waits for the program. A lab's data is thrown away or, after StopAPIServer,
 // kept by etcd, so nothing needs a graceful end; an API server would drain for up to a minute.
-func (p *process) kill() error {
+func (p *Process) Kill() error {
 	err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("end %s: %w", p.name, err)
+		return fmt.Errorf("end %s: %w", p.Name, err)
 	}
 	<-p.done
 	return nil
@@ -118,7 +164,7 @@ func (ps *processes) stop(name string) error {
 	if p == nil {
 		return fmt.Errorf("stop %s: it is not running", name)
 	}
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		return err
 	}
 	return os.Remove(filepath.Join(ps.dir, "pids", name))
@@ -129,13 +175,13 @@ func (ps *processes) killAll() {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	for name, p := range ps.running {
-		_ = p.kill()
+		_ = p.Kill()
 		delete(ps.running, name)
 	}
 }
 
-// waitReady polls until check gives nil, the program ends or time is up; its error ends with the last lines of the log.
-func (p *process) waitReady(ctx context.Context, check func(context.Context) error) error {
+// WaitReady polls until check gives nil, the program ends or time is up; its error ends with the last lines of the log.
+func (p *Process) WaitReady(ctx context.Context, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -147,9 +193,9 @@ func (p *process) waitReady(ctx context.Context, check func(context.Context) err
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended (%s):\n%s", p.name, p.cmd.ProcessState, tail(p.log))
+			return fmt.Errorf("%s ended (%s):\n%s", p.Name, p.cmd.ProcessState, tail(p.Log))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w\n%s", p.name, err, tail(p.log))
+			return fmt.Errorf("%s is not ready: %w\n%s", p.Name, err, tail(p.Log))
 		case <-tick.C:
 		}
 	}
