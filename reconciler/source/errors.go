@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
+	"github.com/holdfast-dev/holdfast/reconciler/source/pack"
 )
 
 // Error is a failure with a stable reason of package condition: Unreachable, AuthenticationFailed, ProtocolError,
@@ -24,10 +25,10 @@ func (e *Error) StableReason() string { return e.Reason }
 
 // ErrDamaged says that the clone is not as it was written: a pack or an object is missing, cut short or altered. Fetching
 // mends it.
-var ErrDamaged = errors.New("the clone is damaged")
+var ErrDamaged = pack.ErrDamaged
 
 // ErrNotFound says that a repository has no object of that id.
-var ErrNotFound = errors.New("no such object")
+var ErrNotFound = pack.ErrNotFound
 
 // fail makes an *Error.
 func fail(reason, format string, args ...any) error {

@@ -1,13 +1,99 @@
 package source
 
-// File is one file of a revision, its bytes checked against its id.
-type File struct {
-	Path string `json:"path"`
-	// Mode is Git's: 100644, 100755 or 120000.
-	Mode string `json:"mode"`
-	// Hash is the blob's id.
-	Hash string `json:"hash"`
-	Data []byte `json:"data"`
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
+	"github.com/holdfast-dev/holdfast/reconciler/source/pack"
+)
+
+// Repo reads objects of one repository. It is not safe for concurrent use. Close it.
+type Repo struct {
+	store *pack.Store
+	// dir is the clone's folder, for a clone.
+	dir string
+	// top is the top of the work tree, refs reads the refs, shallow says that history is cut off: for work trees.
+	top     string
+	refs    *filesystem.Storage
+	shallow bool
+}
+
+// Open opens the bare clone in dir.
+func Open(dir string) (*Repo, error) {
+	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err != nil {
+		return nil, fmt.Errorf("open the clone: %w", err)
+	}
+	store, err := pack.OpenStore(Limits{}.WithDefaults().ObjectBytes, filepath.Join(dir, "objects"))
+	if err != nil {
+		return nil, fmt.Errorf("open the clone: %w", err)
+	}
+	return &Repo{store: store, dir: dir}, nil
+}
+
+// Close releases the repository's files.
+func (r *Repo) Close() error { return r.store.Close() }
+
+// Top gives the top folder of the work tree, or "" if there is none.
+func (r *Repo) Top() string { return r.top }
+
+// Object gives an object's kind (commit, tree, blob or tag) and its bytes, hashed again and equal to id. An error is
+// ErrNotFound, ErrDamaged or one with reason TooLarge, wrapped. The bytes are shared: do not change them.
+func (r *Repo) Object(text string) (kind string, raw []byte, err error) {
+	id, err := pack.ParseID(text)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	k, raw, err := r.store.Object(id)
+	if err != nil {
+		return "", nil, r.explain(err)
+	}
+	return k.String(), raw, nil
+}
+
+// Size gives an object's kind and size without reading all of it.
+func (r *Repo) Size(text string) (kind string, size int64, err error) {
+	id, err := pack.ParseID(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("%w: %w", ErrNotFound, err)
+	}
+	k, size, err := r.store.Size(id)
+	if err != nil {
+		return "", 0, r.explain(err)
+	}
+	return k.String(), size, nil
+}
+
+// explain gives an error of reading its reason, and a hint.
+func (r *Repo) explain(err error) error {
+	switch {
+	case errors.Is(err, pack.ErrTooLarge):
+		return &Error{Reason: condition.ReasonTooLarge, Err: err}
+	case r.shallow && errors.Is(err, ErrNotFound):
+		return fmt.Errorf("%w (this clone is shallow: run git fetch --unshallow)", err)
+	}
+	return err
+}
+
+// Refs gives the refs of the clone as of the last complete fetch; of a work tree: HEAD and the notes.
+func (r *Repo) Refs() (Refs, error) {
+	if r.refs == nil {
+		return readRefs(r.dir)
+	}
+	tip, err := r.Resolve("HEAD")
+	if err != nil {
+		return Refs{}, err
+	}
+	notes, err := r.Resolve(NotesRef)
+	if err != nil {
+		notes = "" // most repositories have none
+	}
+	return Refs{Tip: tip, Notes: notes}, nil
 }
 
 // Entry is one entry of a tree.
@@ -18,41 +104,72 @@ type Entry struct {
 	Hash string
 }
 
-// Repo reads objects of one repository. It is not safe for concurrent use. Close it.
-type Repo struct{}
-
-// Open opens the bare clone in dir.
-func Open(dir string) (*Repo, error) { return nil, nil }
-
-// OpenWorkTree opens the ordinary repository that dir is in, bare or not, also a linked work tree. getenv gives the
-// variables that Git sets for hooks (GIT_DIR, GIT_OBJECT_DIRECTORY, GIT_ALTERNATE_OBJECT_DIRECTORIES); nil means none.
-func OpenWorkTree(dir string, getenv func(string) string) (*Repo, error) { return nil, nil }
-
-// Close releases the repository's files.
-func (r *Repo) Close() error { return nil }
-
-// Top gives the top folder of the work tree, or "" if there is none.
-func (r *Repo) Top() string { return "" }
-
-// Object gives an object's kind (commit, tree, blob or tag) and its bytes, hashed again and equal to id. An error is
-// ErrNotFound, ErrDamaged or one with ReasonTooLarge, wrapped. The bytes are shared: do not change them.
-func (r *Repo) Object(id string) (kind string, raw []byte, err error) { return "", nil, nil }
-
-// Refs gives the refs of the clone as of the last complete fetch; of a work tree: HEAD and the notes.
-func (r *Repo) Refs() (Refs, error) { return Refs{}, nil }
-
-// Resolve gives the id of the commit that rev names: a hash, also a short one, a branch, a tag, HEAD, and these with ^ and ~N.
-func (r *Repo) Resolve(rev string) (string, error) { return "", nil }
-
 // Tree gives the entries of the tree with that id, in Git's order.
-func (r *Repo) Tree(id string) ([]Entry, error) { return nil, nil }
+func (r *Repo) Tree(id string) ([]Entry, error) {
+	raw, err := r.kind(id, "tree")
+	if err != nil {
+		return nil, err
+	}
+	var list []Entry
+	err = pack.WalkTree(raw, func(mode, name string, to pack.ID) error {
+		list = append(list, Entry{name, mode, to.String()})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tree %s: %w", id, err)
+	}
+	return list, nil
+}
+
+// kind reads an object that must be of that kind.
+func (r *Repo) kind(id, want string) ([]byte, error) {
+	got, raw, err := r.Object(id)
+	if err == nil && got != want {
+		err = fail(condition.ReasonProtocolError, "%s is a %s where a %s belongs", id, got, want)
+	}
+	return raw, err
+}
+
+// Root gives the id of a commit's tree.
+func (r *Repo) Root(commit string) (string, error) {
+	raw, err := r.kind(commit, "commit")
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(raw[:min(len(raw), 64)]), "\n")
+	id, ok := strings.CutPrefix(line, "tree ")
+	if _, err := pack.ParseID(id); !ok || err != nil {
+		return "", fail(condition.ReasonProtocolError, "commit %s does not begin with its tree", commit)
+	}
+	return id, nil
+}
 
 // At finds the entry at path ("" for the root) in a commit. The bool says whether there is one.
-func (r *Repo) At(commit, path string) (Entry, bool, error) { return Entry{}, false, nil }
-
-// Files gives the files of a commit, sorted by path. within says of a folder's path (ending in a slash) whether to look
-// into it, and of a file's path whether to take it. Symlinks and submodules are not given. More than Limits allow is an
-// error with ReasonTooLarge.
-func (r *Repo) Files(commit string, within func(path string) bool, lim Limits) ([]File, error) {
-	return nil, nil
+func (r *Repo) At(commit, path string) (Entry, bool, error) {
+	root, err := r.Root(commit)
+	if err != nil {
+		return Entry{}, false, err
+	}
+	at := Entry{Mode: pack.Folder, Hash: root}
+	for path != "" {
+		var name string
+		name, path, _ = strings.Cut(path, "/")
+		if at.Mode != pack.Folder {
+			return Entry{}, false, nil
+		}
+		list, err := r.Tree(at.Hash)
+		if err != nil {
+			return Entry{}, false, err
+		}
+		found := false
+		for _, e := range list {
+			if e.Name == name {
+				at, found = e, true
+			}
+		}
+		if !found {
+			return Entry{}, false, nil
+		}
+	}
+	return at, true, nil
 }

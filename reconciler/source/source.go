@@ -108,9 +108,3 @@ const (
 	childRefs  = "source-refs"
 	childFetch = "source-fetch"
 )
-
-// Client follows one branch. It is safe for concurrent use; fetches into one Dir exclude each other, also across processes.
-type Client struct {
-	cfg    Config
-	remote remote
-}
