@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -30,9 +31,10 @@ const (
 // RootRole is the role that owns trust/ itself. Every trust has it.
 const RootRole = "root"
 
-// MaxFileBytes bounds each file of trust/, MaxFiles how many there are.
+// MaxFileBytes bounds each file of trust/, MaxBytes all of them together, MaxFiles how many there are.
 const (
 	MaxFileBytes = 1 << 20
+	MaxBytes     = 4 << 20
 	MaxFiles     = 1024
 )
 
@@ -53,6 +55,7 @@ type Trust struct {
 	TrustedRoot []byte
 
 	sshKeys  map[string][]int // wire form of the key → indexes of Signers
+	pgpMu    sync.Mutex       // guards what the OpenPGP library remembers inside of PGPKeys
 	patterns []owned
 }
 
@@ -89,6 +92,13 @@ func errorIn(file string, line int, format string, args ...any) error {
 func Parse(files Files) (*Trust, error) {
 	if len(files) > MaxFiles {
 		return nil, &Error{File: Folder, Message: fmt.Sprintf("%d files, over the bound of %d", len(files), MaxFiles)}
+	}
+	total := 0
+	for _, data := range files {
+		total += len(data)
+	}
+	if total > MaxBytes {
+		return nil, &Error{File: Folder, Message: fmt.Sprintf("%d bytes, over the bound of %d", total, MaxBytes)}
 	}
 	t := &Trust{Cosign: map[string][]byte{}}
 	errs := []error{t.readPolicy(files), t.readSigners(files)}

@@ -117,6 +117,9 @@ func (r *Repo) tree(parents []string, c Commit) string {
 		return r.TreeOf(parents[0])
 	}
 	changes := map[string]*Entry{}
+	for _, name := range c.Remove {
+		changes[name] = nil
+	}
 	for name, content := range c.Files {
 		changes[name] = &Entry{Mode: "100644", ID: r.Write("blob", []byte(content))}
 	}
@@ -125,9 +128,6 @@ func (r *Repo) tree(parents []string, c Commit) string {
 	}
 	for name, id := range c.Submodules {
 		changes[name] = &Entry{Mode: "160000", ID: id}
-	}
-	for _, name := range c.Remove {
-		changes[name] = nil
 	}
 	base := ""
 	if len(parents) > 0 {
