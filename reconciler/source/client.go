@@ -21,6 +21,9 @@ type Client struct {
 
 	// fetching lets one fetch run at a time; a lock file keeps other processes out.
 	fetching sync.Mutex
+
+	mu     sync.Mutex // guards limits
+	limits Limits
 }
 
 // New gives a client. It touches neither disk nor network.
@@ -36,11 +39,25 @@ func New(cfg Config) (*Client, error) {
 	if cfg, err = resolveProxy(cfg, r); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, remote: r}
+	c := &Client{cfg: cfg, remote: r, limits: cfg.Limits}
 	if !r.ssh() {
 		c.http, err = newHTTP(cfg)
 	}
 	return c, err
+}
+
+// Limits gives the limits in force, with no zeros.
+func (c *Client) Limits() Limits {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.limits
+}
+
+// SetLimits makes what change gives of the configured limits hold from the next fetch on.
+func (c *Client) SetLimits(change func(Limits) Limits) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limits = change(c.cfg.Limits).WithDefaults()
 }
 
 // Close ends idle connections.
@@ -71,12 +88,14 @@ func (c *Client) Poll(ctx context.Context) (Refs, error) {
 func (c *Client) Fetch(ctx context.Context, want Refs) (Fetched, error) {
 	c.fetching.Lock()
 	defer c.fetching.Unlock()
-	l := c.cfg.Limits
+	cfg := c.cfg
+	cfg.Limits = c.Limits()
+	l := cfg.Limits
 	lim := sandbox.Limits{
 		MemoryMB: l.MemoryMB, CPU: l.CPU, Network: true, Timeout: l.FetchTimeout, MaxOutput: 1 << 20,
 		FileMB: l.RepoBytes>>20 + 64, // a second line: the bound on bytes is kept before it
 	}
-	out, err := sandbox.Call[fetchOutput](ctx, childFetch, lim, fetchInput{c.cfg, want})
+	out, err := sandbox.Call[fetchOutput](ctx, childFetch, lim, fetchInput{cfg, want})
 	if err != nil {
 		return Fetched{}, c.childError(err)
 	}

@@ -1,0 +1,258 @@
+// Package revision is the path from a Git server to plans that nodes and hub share: poll, fetch, verify, evaluate. It
+// holds no rules of its own: source moves objects, policy/verify gives verdicts, fleet evaluates. What it adds is where each
+// step runs (a child process with limits, only fetching with network), that a damaged clone is mended on the way, and that
+// a pool whose files did not change is not evaluated again.
+package revision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/policy/verify"
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
+	"github.com/holdfast-dev/holdfast/reconciler/fleet"
+	"github.com/holdfast-dev/holdfast/reconciler/plan"
+	"github.com/holdfast-dev/holdfast/reconciler/sandbox"
+	"github.com/holdfast-dev/holdfast/reconciler/source"
+)
+
+// Children are the functions that this package, source and fleet run in children: what every program that follows a
+// fleet repo hands to sandbox.Main, first thing in main and in TestMain.
+func Children() map[string]sandbox.Func {
+	all := map[string]sandbox.Func{
+		childEnrol:    sandbox.Serve(serveEnrol),
+		childVerify:   sandbox.Serve(serveVerify),
+		childLayout:   sandbox.Serve(serveLayout),
+		childEvaluate: sandbox.Serve(serveEvaluate),
+	}
+	maps.Copy(all, source.Children())
+	maps.Copy(all, fleet.Children())
+	return all
+}
+
+// Names of the children.
+const (
+	childEnrol    = "revision-enrol"
+	childVerify   = "revision-verify"
+	childLayout   = "revision-layout"
+	childEvaluate = "revision-evaluate"
+)
+
+// Config says what is followed.
+type Config struct {
+	Source source.Config
+	// Log gets what is worth telling beside errors. Nil means nowhere.
+	Log *slog.Logger
+	// Clock is time.Now unless a test says otherwise. It decides no verdict.
+	Clock func() time.Time
+	// MaxPools is how many pools' plans are remembered. Default 64; a hub wants as many as the fleet has pools.
+	MaxPools int
+	// Verify bounds the child that gives verdicts, Evaluate the one that evaluates CUE. Zeros mean the defaults.
+	Verify, Evaluate sandbox.Limits
+}
+
+// retryRefused is after how long refs that were over a bound are fetched again although they did not move.
+const retryRefused = time.Hour
+
+// Follower follows one branch of one fleet repo. It is safe for concurrent use; fetches wait for each other.
+type Follower struct {
+	cfg    Config
+	client *source.Client
+	memo   *memo
+
+	fetching sync.Mutex // held during a fetch and while a clone is mended
+
+	mu        sync.Mutex // guards what follows
+	limits    plan.Limits
+	refused   source.Refs // were over a bound
+	refusal   error
+	refusedAt time.Time
+	mended    source.Refs // the clone was fetched anew for these
+}
+
+// New gives a follower. It touches neither disk nor network.
+func New(cfg Config) (*Follower, error) {
+	client, err := source.New(cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.MaxPools == 0 {
+		cfg.MaxPools = 64
+	}
+	return &Follower{cfg: cfg, client: client, memo: newMemo(cfg.MaxPools)}, nil
+}
+
+// Close ends idle connections.
+func (f *Follower) Close() { f.client.Close() }
+
+// SetLimits bounds the children that are started from now on. Zeros leave what was configured.
+func (f *Follower) SetLimits(l plan.Limits) {
+	f.mu.Lock()
+	f.limits = l
+	f.mu.Unlock()
+	f.client.SetLimits(func(s source.Limits) source.Limits {
+		if l.RepoMB > 0 {
+			s.RepoBytes = l.RepoMB << 20
+		}
+		if l.MemoryMB > 0 {
+			s.MemoryMB = l.MemoryMB
+		}
+		return s
+	})
+}
+
+// bound gives the limits of one kind of child.
+func (f *Follower) bound(lim, fallback sandbox.Limits) sandbox.Limits {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if lim == (sandbox.Limits{}) {
+		lim = fallback
+	}
+	if f.limits.MemoryMB > 0 {
+		lim.MemoryMB = f.limits.MemoryMB
+	}
+	if cpu := time.Duration(f.limits.CPU); cpu > 0 {
+		lim.CPU = cpu
+	}
+	lim.Network = false
+	return lim
+}
+
+// Poll asks the Git server where branch and notes are. It writes nothing.
+func (f *Follower) Poll(ctx context.Context) (source.Refs, error) { return f.client.Poll(ctx) }
+
+// Current gives the refs of the clone; zero if there is none.
+func (f *Follower) Current() (source.Refs, error) { return f.client.Current() }
+
+// Fetch brings the clone to want, which a Poll gave. A clone that is there already costs nothing. A damaged clone is set
+// aside and fetched again. Refs that were refused as too large are not transferred again for an hour.
+func (f *Follower) Fetch(ctx context.Context, want source.Refs) error {
+	f.fetching.Lock()
+	defer f.fetching.Unlock()
+	if at, err := f.client.Current(); err == nil && at == want {
+		return nil
+	}
+	return f.fetch(ctx, want)
+}
+
+// fetch is Fetch with the lock held.
+func (f *Follower) fetch(ctx context.Context, want source.Refs) error {
+	if err := f.refusedBefore(want); err != nil {
+		return err
+	}
+	done, err := f.client.Fetch(ctx, want)
+	if done.Repaired != "" {
+		f.cfg.Log.Warn("the damaged clone was set aside", "dir", f.cfg.Source.Dir+".damaged", "reason", condition.ReasonRepaired, "cause", done.Repaired)
+	}
+	if reason, _ := Explain(err); reason == condition.ReasonTooLarge {
+		f.mu.Lock()
+		f.refused, f.refusal, f.refusedAt = want, err, f.cfg.Clock()
+		f.mu.Unlock()
+	}
+	if err == nil {
+		f.cfg.Log.Debug("fetched", "revision", want.Tip, "objects", done.Objects, "bytes", done.Bytes)
+	}
+	return err
+}
+
+func (f *Follower) refusedBefore(want source.Refs) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refusal != nil && f.refused == want && f.cfg.Clock().Sub(f.refusedAt) < retryRefused {
+		return f.refusal
+	}
+	return nil
+}
+
+// Enrol reads fleet and trust at a commit of the clone that was vouched for out of band, and gives the first state. The
+// error is a *verify.Rejection if the anchor is at fault.
+func (f *Follower) Enrol(ctx context.Context, anchor string) (verify.State, error) {
+	at, err := f.Current()
+	if err != nil {
+		return verify.State{}, err
+	}
+	in := enrolInput{Dir: f.cfg.Source.Dir, Anchor: anchor}
+	out, err := call[enrolOutput](ctx, f, childEnrol, f.verifyLimits(), in, at)
+	return out.State, err
+}
+
+// Verify gives the verdict on what was fetched. now is zero on nodes: wall time decides nothing there.
+func (f *Follower) Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time) (verify.Verdict, error) {
+	in := verifyInput{Dir: f.cfg.Source.Dir, Request: verify.Request{State: state, Tip: at.Tip, Notes: at.Notes, Now: now}}
+	out, err := call[verifyOutput](ctx, f, childVerify, f.verifyLimits(), in, at)
+	return out.Verdict, err
+}
+
+func (f *Follower) verifyLimits() sandbox.Limits {
+	return f.bound(f.cfg.Verify, sandbox.Limits{MemoryMB: 256, CPU: time.Minute, Timeout: 2 * time.Minute})
+}
+
+// call runs one child that reads the clone. If the clone turns out to be damaged it is fetched again, once for the same
+// refs, and the child is run again.
+func call[Out any, O interface {
+	*Out
+	outcome() *failure
+}](ctx context.Context, f *Follower, name string, lim sandbox.Limits, in any, at source.Refs) (Out, error) {
+	for {
+		out, err := sandbox.Call[Out](ctx, name, lim, in)
+		if err != nil {
+			return out, limitError(name, err)
+		}
+		failed := O(&out).outcome()
+		if failed == nil {
+			return out, nil
+		}
+		if !failed.Damaged {
+			return out, failed.err()
+		}
+		again, err := f.mend(ctx, at, failed)
+		if err != nil || !again {
+			return out, err
+		}
+	}
+}
+
+// mend fetches a damaged clone again, unless that was done for the same refs already: then it is not the clone that is at
+// fault.
+func (f *Follower) mend(ctx context.Context, at source.Refs, why *failure) (again bool, err error) {
+	f.fetching.Lock()
+	defer f.fetching.Unlock()
+	f.mu.Lock()
+	repeated := f.mended == at
+	f.mu.Unlock()
+	if repeated || at.Tip == "" {
+		return false, why.err()
+	}
+	f.cfg.Log.Warn("the clone is damaged: fetching it again", "dir", f.cfg.Source.Dir, "reason", condition.ReasonRepaired, "cause", why.Message)
+	if err := f.client.SetAside(); err != nil {
+		return false, fmt.Errorf("set the damaged clone aside: %w", err)
+	}
+	if err := f.fetch(ctx, at); err != nil {
+		return false, fmt.Errorf("the clone is damaged and cannot be fetched again: %w", err)
+	}
+	f.mu.Lock()
+	f.mended = at
+	f.mu.Unlock()
+	return true, nil
+}
+
+// limitError gives the reason for a child that used up its limits without saying so itself.
+func limitError(name string, err error) error {
+	for _, limit := range []error{sandbox.ErrMemory, sandbox.ErrCPU, sandbox.ErrTimeout, sandbox.ErrOutput} {
+		if errors.Is(err, limit) {
+			return &source.Error{Reason: condition.ReasonTooLarge, Err: fmt.Errorf("the revision costs too much: %w", err)}
+		}
+	}
+	return fmt.Errorf("run %s: %w", name, err)
+}
