@@ -11,8 +11,7 @@ import (
 // Read gives what is stored without taking the file from anyone; ErrInUse if an agent runs. If state.db is damaged it is
 // left alone and the copy is given, with the damage as an error beside it.
 func Read(dir string) (Contents, error) {
-	path := filepath.Join(dir, fileName)
-	if !exists(path) && !exists(filepath.Join(dir, copyName)) {
+	if !enrolled(dir) {
 		return Contents{}, notEnrolled(dir)
 	}
 	lock, err := flock(dir, syscall.LOCK_SH)
@@ -20,6 +19,19 @@ func Read(dir string) (Contents, error) {
 		return Contents{}, err
 	}
 	defer lock.Release()
+	return readLocked(dir)
+}
+
+// ReadLocked is Read for a caller that holds the folder's Lock.
+func ReadLocked(dir string, _ *Lock) (Contents, error) {
+	if !enrolled(dir) {
+		return Contents{}, notEnrolled(dir)
+	}
+	return readLocked(dir)
+}
+
+func readLocked(dir string) (Contents, error) {
+	path := filepath.Join(dir, fileName)
 	c, err := read(path)
 	if err == nil {
 		return c, nil
@@ -44,7 +56,7 @@ func read(path string) (Contents, error) {
 // Remove forgets the enrolment: the copy first, so that a crash in between leaves an enrolled node rather than one that
 // comes back from its copy. The caller holds the folder's Lock.
 func Remove(dir string) error {
-	for _, name := range []string{copyName, copyName + ".tmp", damagedName, fileName + ".tmp", fileName} {
+	for _, name := range []string{copyName, copyName + ".tmp", damagedName, fileName + ".tmp", fileName, lockName} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

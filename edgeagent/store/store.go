@@ -110,17 +110,31 @@ func writeCopy(dir string, s State) error {
 // Open opens the state for the one agent that runs. A damaged state.db is set aside and made anew from its copy, which is
 // never older: see Restored. If the copy cannot be believed either the error says what to do. step may be nil.
 func Open(dir string, step Step) (*Store, error) {
-	if step == nil {
-		step = func(string) {}
-	}
-	if !exists(filepath.Join(dir, fileName)) && !exists(filepath.Join(dir, copyName)) {
+	if !enrolled(dir) {
 		return nil, notEnrolled(dir)
 	}
 	lock, err := TakeLock(dir)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, step: step, lock: lock}
+	s, err := OpenLocked(dir, lock, step)
+	if err != nil {
+		lock.Release()
+		return nil, err
+	}
+	s.lock = lock
+	return s, nil
+}
+
+// OpenLocked is Open for a caller that holds the folder's Lock, and goes on to hold it.
+func OpenLocked(dir string, _ *Lock, step Step) (*Store, error) {
+	if !enrolled(dir) {
+		return nil, notEnrolled(dir)
+	}
+	if step == nil {
+		step = func(string) {}
+	}
+	s := &Store{dir: dir, step: step}
 	if err := s.openOrRestore(); err != nil {
 		s.Close()
 		return nil, err
@@ -142,6 +156,10 @@ func (s *Store) openOrRestore() error {
 	default:
 		return fmt.Errorf("open %s: %w", path, err)
 	}
+}
+
+func enrolled(dir string) bool {
+	return exists(filepath.Join(dir, fileName)) || exists(filepath.Join(dir, copyName))
 }
 
 func notEnrolled(dir string) error {

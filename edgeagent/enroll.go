@@ -1,0 +1,279 @@
+package edgeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/kube"
+	"github.com/holdfast-dev/holdfast/edgeagent/store"
+	"github.com/holdfast-dev/holdfast/policy/verify"
+	"github.com/holdfast-dev/holdfast/reconciler/source"
+)
+
+// EnrollOptions say what a node becomes part of.
+type EnrollOptions struct {
+	// State is the state folder; it is made if it is not there.
+	State string
+	Node  string
+	// Pool may be "": the pool that names the node is found.
+	Pool string
+	// URL, Branch and Anchor say which fleet repo, and from which commit on it is believed. The anchor must have been got out
+	// of band: it is what all trust of this node hangs on.
+	URL, Branch, Anchor string
+	// RepoAuth is a file with the credentials of the Git server, CA one with its certificates; "" means none.
+	RepoAuth, CA string
+	// Kubeconfig is the kubelet's; "" means standalone.
+	Kubeconfig string
+	// Version is the agent's.
+	Version string
+	Log     *slog.Logger
+	// Progress is told what is under way. It may be nil.
+	Progress func(format string, args ...any)
+}
+
+// Enrolled is what came of it.
+type Enrolled struct {
+	Status
+	// Already: the node was enrolled so before; only credentials and addresses were brought up to date.
+	Already bool
+	// Warnings say what will keep the node from its plan, although it is enrolled.
+	Warnings []string
+}
+
+var (
+	commitID = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	nodeName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+)
+
+func (o EnrollOptions) validate() error {
+	var errs []error
+	if !nodeName.MatchString(o.Node) || len(o.Node) > 253 {
+		errs = append(errs, fmt.Errorf("node %q is not a node name: lower-case letters, digits, '-' and '.', as `kubectl get nodes` shows it", o.Node))
+	}
+	if !commitID.MatchString(o.Anchor) {
+		errs = append(errs, fmt.Errorf("anchor %q is not a commit id of 40 hex digits: branches and tags can be moved, so they anchor nothing", o.Anchor))
+	}
+	return errors.Join(errs...)
+}
+
+// Enroll makes a machine a node of a fleet: it fetches the fleet repo, reads fleet and trust at the anchor, verifies the
+// branch from there, and stores it all. If anything is wrong nothing is left behind. Enrolling again with the same node
+// and fleet renews credentials and addresses; it never touches trust.
+func Enroll(ctx context.Context, o EnrollOptions) (Enrolled, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Progress == nil {
+		o.Progress = func(string, ...any) {}
+	}
+	if err := o.validate(); err != nil {
+		return Enrolled{}, err
+	}
+	creds, err := o.credentials()
+	if err != nil {
+		return Enrolled{}, err
+	}
+	o.Progress("checking credentials")
+	if err := o.checkNode(ctx, creds.kube); err != nil {
+		return Enrolled{}, err
+	}
+	fresh := !exists(o.State)
+	if err := os.MkdirAll(o.State, 0o700); err != nil {
+		return Enrolled{}, fmt.Errorf("make state folder: %w", err)
+	}
+	lock, err := store.TakeLock(o.State)
+	if errors.Is(err, store.ErrInUse) {
+		return Enrolled{}, fmt.Errorf("%w: stop the agent first (systemctl stop holdfast-agent)", err)
+	}
+	if err != nil {
+		return Enrolled{}, err
+	}
+	defer lock.Release()
+	kept, err := store.ReadLocked(o.State, lock)
+	switch {
+	case err == nil:
+		return o.again(lock, kept.State, creds)
+	case !errors.Is(err, store.ErrNotEnrolled):
+		return Enrolled{}, err
+	}
+	result, err := o.first(ctx, lock, creds)
+	if err != nil {
+		lock.Release()
+		return Enrolled{}, errors.Join(err, cleanUp(o.State, fresh))
+	}
+	return result, nil
+}
+
+// credentials reads the files that were named.
+func (o EnrollOptions) credentials() (credentials, error) {
+	var c credentials
+	if o.RepoAuth != "" {
+		raw, err := os.ReadFile(o.RepoAuth)
+		if err != nil {
+			return c, fmt.Errorf("read --repo-auth: %w", err)
+		}
+		if c.auth, err = source.ParseAuth(raw); err != nil {
+			return c, fmt.Errorf("--repo-auth %s: %w", o.RepoAuth, err)
+		}
+	}
+	if o.CA != "" {
+		raw, err := os.ReadFile(o.CA)
+		if err != nil {
+			return c, fmt.Errorf("read --ca: %w", err)
+		}
+		c.auth.CA = string(raw)
+	}
+	if o.Kubeconfig != "" {
+		k, err := kube.Load(o.Kubeconfig)
+		if err != nil {
+			return c, err
+		}
+		c.kube = &k
+	}
+	return c, nil
+}
+
+// checkNode makes sure that a kubeconfig is this node's own. A client certificate tells without asking the API server.
+func (o EnrollOptions) checkNode(ctx context.Context, cfg *kube.Config) error {
+	if cfg == nil {
+		return nil
+	}
+	user, err := cfg.CertificateUser()
+	if err != nil {
+		return fmt.Errorf("kubeconfig %s: %w", o.Kubeconfig, err)
+	}
+	if user == "" {
+		client := kube.New(*cfg, userAgent(o.Version))
+		defer client.Close()
+		if user, err = client.User(ctx); err != nil {
+			return fmt.Errorf("ask the API server whom the token of %s belongs to: %w", o.Kubeconfig, err)
+		}
+	}
+	if node, ok := kube.NodeOf(user); !ok || node != o.Node {
+		return fmt.Errorf("kubeconfig %s logs in as %q, not as \"system:node:%s\": give the kubelet's kubeconfig of this node", o.Kubeconfig, user, o.Node)
+	}
+	return nil
+}
+
+func (o EnrollOptions) enrolment() store.Enrolment {
+	return store.Enrolment{Node: o.Node, Pool: o.Pool, URL: o.URL, Branch: o.Branch, Standalone: o.Kubeconfig == ""}
+}
+
+// first enrols a machine that is not enrolled. The state appears last, so that it is enrolled wholly or not at all.
+func (o EnrollOptions) first(ctx context.Context, lock *store.Lock, creds credentials) (Enrolled, error) {
+	e := o.enrolment()
+	f, err := followerOf(o.State, e, creds.auth, o.Log)
+	if err != nil {
+		return Enrolled{}, err
+	}
+	defer closeFollower(f)
+	o.Progress("fetching %s", o.URL)
+	refs, err := f.Poll(ctx)
+	if err == nil {
+		err = f.Fetch(ctx, refs)
+	}
+	if err != nil {
+		return Enrolled{}, fmt.Errorf("fetch %s: %w", o.URL, err)
+	}
+	o.Progress("verifying from anchor %s", short(o.Anchor))
+	trust, err := anchor(ctx, f, "", o.Anchor, refs)
+	if err != nil {
+		return Enrolled{}, err
+	}
+	verdict, err := f.Verify(ctx, trust, refs, time.Time{})
+	if err != nil {
+		return Enrolled{}, err
+	}
+	if err := errors.Join(creds.write(o.State), makeLocalCA(o.State, o.Node)); err != nil {
+		return Enrolled{}, fmt.Errorf("write state folder: %w", err)
+	}
+	if err := store.Create(o.State, e, trust); err != nil {
+		return Enrolled{}, err
+	}
+	result := Enrolled{}
+	if err := o.adopt(ctx, lock, f, verdict, refs, &result); err != nil {
+		return Enrolled{}, err
+	}
+	return result, nil
+}
+
+// adopt stores the branch's tip and its plan, so that the first start needs no network, or says what is in the way.
+func (o EnrollOptions) adopt(ctx context.Context, lock *store.Lock, f Follower, verdict verify.Verdict, refs source.Refs, result *Enrolled) error {
+	st, err := store.OpenLocked(o.State, lock, nil)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	switch {
+	case !verdict.Accepted:
+		result.Warnings = append(result.Warnings, fmt.Sprintf("revision %s is rejected: %s: %s", short(refs.Tip), verdict.Reason, verdict.Message))
+	default:
+		o.Progress("evaluating the plan")
+		p, err := choose(ctx, f, verdict.State.Accepted, o.Node, o.Pool)
+		var inForce *store.InForce
+		if err != nil {
+			result.Warnings = append(result.Warnings, fmt.Sprintf("revision %s gives this node no plan: %v", short(refs.Tip), err))
+		} else {
+			inForce = &store.InForce{Revision: verdict.State.Accepted, Plan: *p, Digest: p.Digest()}
+		}
+		if err := st.Accept(verdict.State, inForce); err != nil {
+			return err
+		}
+	}
+	result.Status = statusOf(st.Contents())
+	return nil
+}
+
+// again renews what may change on an enrolled node.
+func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentials) (Enrolled, error) {
+	e := o.enrolment()
+	if kept.Enrolment.Node != e.Node || kept.Trust.Anchor != o.Anchor {
+		return Enrolled{}, fmt.Errorf("%s is enrolled as node %s of fleet %s with anchor %s: run holdfast-agent unenroll first to change that", o.State, kept.Enrolment.Node, kept.Trust.Fleet, kept.Trust.Anchor)
+	}
+	f, err := followerOf(o.State, e, creds.auth, o.Log) // checks address and credentials
+	if err != nil {
+		return Enrolled{}, err
+	}
+	closeFollower(f)
+	if err := creds.write(o.State); err != nil {
+		return Enrolled{}, fmt.Errorf("write state folder: %w", err)
+	}
+	st, err := store.OpenLocked(o.State, lock, nil)
+	if err != nil {
+		return Enrolled{}, err
+	}
+	defer st.Close()
+	if err := st.SetEnrolment(e); err != nil {
+		return Enrolled{}, err
+	}
+	return Enrolled{Status: statusOf(st.Contents()), Already: true}, nil
+}
+
+// cleanUp takes away what a failed enrolment made. A folder that was there before stays.
+func cleanUp(state string, fresh bool) error {
+	errs := []error{store.Remove(state)}
+	for _, name := range []string{repoDir, repoDir + ".damaged", credentialsDir, tlsDir, socketName} {
+		errs = append(errs, os.RemoveAll(filepath.Join(state, name)))
+	}
+	if fresh {
+		errs = append(errs, os.RemoveAll(state))
+	}
+	return errors.Join(errs...)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func closeFollower(f Follower) {
+	if c, ok := f.(interface{ Close() }); ok {
+		c.Close()
+	}
+}
