@@ -1,30 +1,145 @@
+//go:build bench
+
 package fleet_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/reconciler/fleet"
 	"github.com/holdfast-dev/holdfast/reconciler/fleet/fleettest"
+	"github.com/holdfast-dev/holdfast/reconciler/plan"
+	"github.com/holdfast-dev/holdfast/reconciler/sandbox"
 )
 
-func BenchmarkEvaluate(b *testing.B) {
-	for _, n := range []int{1, 20} {
-		in := fleettest.Input(fleettest.Files(n, 20), 0)
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			b.ReportAllocs()
+// perPool is how many nodes each pool of the benchmarks has.
+const perPool = 20
+
+// benchChild evaluates in a child, and reports what that cost there.
+const benchChild = "bench-evaluate"
+
+type cost struct {
+	Nodes    int
+	Duration time.Duration
+	AnonKB   int64
+}
+
+func init() { extraChildren[benchChild] = sandbox.Serve(evaluateAndWeigh) }
+
+func evaluateAndWeigh(_ context.Context, in fleet.Input) (cost, error) {
+	start := time.Now()
+	p, err := fleet.Evaluate(in)
+	if err != nil {
+		return cost{}, err
+	}
+	c := cost{Nodes: len(p.Nodes), Duration: time.Since(start)}
+	raw, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return cost{}, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		if f := strings.Fields(line); f[0] == "RssAnon:" {
+			c.AnonKB, err = strconv.ParseInt(f[1], 10, 64)
+		}
+	}
+	return c, err
+}
+
+// BenchmarkEvaluateOwnPool is what a node pays for its plan, in fleets of four sizes: one child, from its start to its
+// end. evaluate-ms is the evaluation in it.
+func BenchmarkEvaluateOwnPool(b *testing.B) {
+	for _, nodes := range []int{100, 1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			dir := b.TempDir()
+			if err := fleettest.Write(dir, fleettest.Files(nodes, perPool)); err != nil {
+				b.Fatal(err)
+			}
+			pool := fleettest.PoolName(fleettest.Pools(nodes, perPool) / 2)
+			var evaluate time.Duration
+			var anon int64
 			for b.Loop() {
-				if _, err := fleet.Evaluate(in); err != nil {
+				in, err := fleet.Load(fleet.Dir(dir), "kelp", pool)
+				if err != nil {
 					b.Fatal(err)
 				}
-			}
-		})
-		b.Run(fmt.Sprint("child", n), func(b *testing.B) {
-			for b.Loop() {
-				if _, err := fleet.Call(b.Context(), fleet.DefaultLimits(), in); err != nil {
+				c, err := sandbox.Call[cost](b.Context(), benchChild, fleet.DefaultLimits(), in)
+				if err != nil {
 					b.Fatal(err)
 				}
+				if c.Nodes != perPool {
+					b.Fatalf("%d nodes", c.Nodes)
+				}
+				evaluate += c.Duration
+				anon = max(anon, c.AnonKB)
 			}
+			b.ReportMetric(evaluate.Seconds()*1000/float64(b.N), "evaluate-ms")
+			b.ReportMetric(float64(anon)/1024, "anon-MB")
 		})
 	}
+}
+
+// BenchmarkSurvey evaluates a fleet of 10,000 nodes with nothing remembered, and again after a change to one pool.
+// peak-MB is the resident memory of this process and the largest child times their number.
+func BenchmarkSurvey(b *testing.B) {
+	const nodes = 10_000
+	dir := b.TempDir()
+	if err := fleettest.Write(dir, fleettest.Files(nodes, perPool)); err != nil {
+		b.Fatal(err)
+	}
+	memo := b.TempDir()
+	survey := func(b *testing.B) {
+		m := fleet.OpenMemo(memo, fleet.DefaultMemoBytes)
+		s := &fleet.Survey{Fleet: "kelp", Memo: m}
+		t := fleet.Dir(dir)
+		var check fleet.Checker
+		got := 0
+		names, err := fleet.PoolNames(t)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ps, err := s.Pools(b.Context(), t, names, func(p *plan.Pool) {
+			check.Add(p)
+			got += len(p.Nodes)
+		})
+		if err := errors.Join(err, m.Close()); err != nil || len(ps) > 0 || len(check.Problems()) > 0 || got != nodes {
+			b.Fatal(got, err, ps)
+		}
+	}
+	b.Run("cold/nodes=10000", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			os.RemoveAll(memo)
+			b.StartTimer()
+			survey(b)
+		}
+		b.ReportMetric(childMB(b), "child-peak-MB")
+	})
+	b.Run("one-pool-changed/nodes=10000", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			b.StopTimer()
+			extra := fmt.Sprintf("package fleet\n\npool: annotations: note: \"%d-%d\"\n", i, time.Now().UnixNano())
+			if err := os.WriteFile(filepath.Join(dir, "pools", fleettest.PoolName(7), "note.cue"), []byte(extra), 0o644); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+			survey(b)
+		}
+	})
+}
+
+// childMB gives the resident memory of the largest child so far.
+func childMB(b *testing.B) float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u); err != nil {
+		b.Fatal(err)
+	}
+	return float64(u.Maxrss) / 1024
 }

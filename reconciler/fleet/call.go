@@ -41,6 +41,8 @@ type member struct {
 type outcome struct {
 	Pool     *plan.Pool `json:"pool,omitempty"`
 	Problems Problems   `json:"problems,omitempty"`
+	// over says that it used up its limits: another machine, or the same one tomorrow, may do better.
+	over bool
 }
 
 // gcPercent lets a child's heap grow before it is swept: one evaluation allocates some megabytes and ends.

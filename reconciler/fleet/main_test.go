@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"maps"
 	"os"
 	"testing"
 
@@ -8,7 +9,12 @@ import (
 	"github.com/holdfast-dev/holdfast/reconciler/sandbox"
 )
 
+// extraChildren are functions that tests run in children of their own.
+var extraChildren = map[string]sandbox.Func{}
+
 func TestMain(m *testing.M) {
-	sandbox.Main(fleet.Children())
+	children := fleet.Children()
+	maps.Copy(children, extraChildren)
+	sandbox.Main(children)
 	os.Exit(m.Run())
 }
