@@ -113,6 +113,11 @@ func (d *differ) step(old, now *cursor, path []string) error {
 	if err != nil {
 		return err
 	}
+	if order == 0 {
+		if err := skipSame(old, now); err != nil {
+			return malformed(err, path)
+		}
+	}
 	if order <= 0 {
 		if err := old.next(); err != nil {
 			return malformed(err, path)

@@ -22,8 +22,20 @@ const (
 	modeSubmodule
 )
 
-var modes = map[string]mode{
-	"100644": modeFile, "100755": modeExecutable, "120000": modeSymlink, "40000": modeTree, "160000": modeSubmodule,
+func modeOf(text string) (mode, bool) {
+	switch text {
+	case "100644":
+		return modeFile, true
+	case "100755":
+		return modeExecutable, true
+	case "120000":
+		return modeSymlink, true
+	case "40000":
+		return modeTree, true
+	case "160000":
+		return modeSubmodule, true
+	}
+	return 0, false
 }
 
 // entry is one entry of a tree. Its slices belong to the tree object.
@@ -43,7 +55,7 @@ func nextEntry(raw []byte) (e entry, rest []byte, err error) {
 	if space < 0 {
 		return entry{}, nil, errTreeForm
 	}
-	m, ok := modes[string(raw[:space])]
+	m, ok := modeOf(string(raw[:space]))
 	if !ok {
 		return entry{}, nil, fmt.Errorf("an entry of mode %q, which is no file, folder or symlink", raw[:space])
 	}
@@ -77,11 +89,10 @@ func (e entry) after(n int) byte {
 
 // cursor steps through a tree and holds it to Git's order, in which no name comes twice.
 type cursor struct {
-	rest  []byte
+	rest  []byte // behind entry
 	entry entry
 	more  bool
-	prev  entry
-	// files are the names before this one that a folder of the same name could still follow: in Git's order "a" and "a/" are apart.
+	// files are the names so far that a folder of the same name could still follow: in Git's order "a" and "a/" are apart.
 	files [][]byte
 }
 
@@ -91,27 +102,53 @@ func newCursor(raw []byte) (*cursor, error) {
 }
 
 func (c *cursor) next() error {
+	prev := c.entry
 	if len(c.rest) == 0 {
 		c.more = false
 		return nil
 	}
-	e, rest, err := nextEntry(c.rest)
-	if err != nil {
+	var err error
+	if c.entry, c.rest, err = nextEntry(c.rest); err != nil {
 		return err
 	}
-	if c.prev.name != nil && compareEntries(c.prev, e) >= 0 {
-		return fmt.Errorf("entries out of order, or the name %q twice", e.name)
+	if prev.name != nil && compareEntries(prev, c.entry) >= 0 {
+		return fmt.Errorf("entries out of order, or the name %q twice", c.entry.name)
 	}
-	for len(c.files) > 0 && !bytes.HasPrefix(e.name, c.files[len(c.files)-1]) {
+	c.more = true
+	return c.unique()
+}
+
+// unique refuses a folder with the name of a file.
+func (c *cursor) unique() error {
+	for len(c.files) > 0 && !bytes.HasPrefix(c.entry.name, c.files[len(c.files)-1]) {
 		c.files = c.files[:len(c.files)-1]
 	}
-	if e.mode != modeTree {
-		c.files = append(c.files, e.name)
-	} else if len(c.files) > 0 && len(c.files[len(c.files)-1]) == len(e.name) {
-		return fmt.Errorf("the name %q twice", e.name)
+	if c.entry.mode != modeTree {
+		c.files = append(c.files, c.entry.name)
+	} else if len(c.files) > 0 && len(c.files[len(c.files)-1]) == len(c.entry.name) {
+		return fmt.Errorf("the name %q twice", c.entry.name)
 	}
-	c.entry, c.prev, c.rest, c.more = e, e, rest, true
 	return nil
+}
+
+// skipSame steps two cursors, whose entries have the same name, over what follows alike in both. Most of a large folder is so, and
+// was found in order when the old tree was accepted.
+func skipSame(old, now *cursor) error {
+	for {
+		end := bytes.IndexByte(old.rest, 0) + 21
+		if end <= 21 || len(old.rest) < end || len(now.rest) < end || !bytes.Equal(old.rest[:end], now.rest[:end]) {
+			return nil
+		}
+		e, _, err := nextEntry(now.rest[:end])
+		if err != nil {
+			return err
+		}
+		old.entry, now.entry = e, e
+		old.rest, now.rest = old.rest[end:], now.rest[end:]
+		if err := now.unique(); err != nil {
+			return err
+		}
+	}
 }
 
 // find gives the entry of that name in a tree.

@@ -219,14 +219,16 @@ func r2tb(t *testing.T) vt.TB { return t }
 
 func TestAccepted(t *testing.T) {
 	for name, build := range map[string]func(r *vt.Repo){
-		"signed by the role":    func(r *vt.Repo) { r.Push("alice", cue("x")) },
-		"the narrow role":       func(r *vt.Repo) { r.Push("dora", vt.Files{"pools/berlin/pool.cue": "x"}) },
-		"nothing changes":       func(r *vt.Repo) { r.Commit(vt.Commit{By: r.Key("dora")}) },
-		"a merge by a person":   func(r *vt.Repo) { r.MergeRequest(cue("x"), r.Key("alice")) },
-		"a forge's merge":       func(r *vt.Repo) { r.Countersign(r.MergeRequest(cue("x"), r.Key("forge")), "bob") },
-		"an unsigned merge":     func(r *vt.Repo) { r.Countersign(r.MergeRequest(cue("x"), nil), "alice") },
-		"two roles, two people": func(r *vt.Repo) { r.Countersign(r.Push("alice", vt.Files{"fleet.cue": "x", "pools/berlin/pool.cue": "x"}), "dora") },
-		"trust by two":          func(r *vt.Repo) { r.Countersign(r.Push("carol", vt.Files{"trust/README.md": "x"}), "alice") },
+		"signed by the role":  func(r *vt.Repo) { r.Push("alice", cue("x")) },
+		"the narrow role":     func(r *vt.Repo) { r.Push("dora", vt.Files{"pools/berlin/pool.cue": "x"}) },
+		"nothing changes":     func(r *vt.Repo) { r.Commit(vt.Commit{By: r.Key("dora")}) },
+		"a merge by a person": func(r *vt.Repo) { r.MergeRequest(cue("x"), r.Key("alice")) },
+		"a forge's merge":     func(r *vt.Repo) { r.Countersign(r.MergeRequest(cue("x"), r.Key("forge")), "bob") },
+		"an unsigned merge":   func(r *vt.Repo) { r.Countersign(r.MergeRequest(cue("x"), nil), "alice") },
+		"two roles, two people": func(r *vt.Repo) {
+			r.Countersign(r.Push("alice", vt.Files{"fleet.cue": "x", "pools/berlin/pool.cue": "x"}), "dora")
+		},
+		"trust by two": func(r *vt.Repo) { r.Countersign(r.Push("carol", vt.Files{"trust/README.md": "x"}), "alice") },
 		"trust, all countersigned": func(r *vt.Repo) {
 			r.Countersign(r.MergeRequest(vt.Files{"trust/README.md": "x"}, r.Key("forge")), "alice", "carol")
 		},

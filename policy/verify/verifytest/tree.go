@@ -50,11 +50,17 @@ func (r *Repo) Entries(tree string) []Entry {
 
 // sorted gives entries in git's order, in which a folder's name ends in a slash.
 func sorted(entries iter.Seq[Entry]) []Entry {
-	key := func(e Entry) string {
-		if e.Mode == treeMode {
-			return e.Name + "/"
+	return slices.SortedFunc(entries, func(a, b Entry) int {
+		if strings.HasPrefix(a.Name, b.Name) || strings.HasPrefix(b.Name, a.Name) {
+			return strings.Compare(a.key(), b.key())
 		}
-		return e.Name
+		return strings.Compare(a.Name, b.Name)
+	})
+}
+
+func (e Entry) key() string {
+	if e.Mode == treeMode {
+		return e.Name + "/"
 	}
-	return slices.SortedFunc(entries, func(a, b Entry) int { return strings.Compare(key(a), key(b)) })
+	return e.Name
 }
