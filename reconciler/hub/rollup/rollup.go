@@ -48,6 +48,9 @@ type Trouble struct {
 	// Reason is a stable reason of package condition, or of a verdict.
 	Reason  string `json:"reason"`
 	Message string `json:"message,omitempty"`
+	// Ready and Synced tell what the node is all the same.
+	Ready  bool `json:"ready"`
+	Synced bool `json:"synced"`
 }
 
 // Pool is the sum of a pool's nodes.
@@ -68,17 +71,17 @@ func Of(nodes []v1alpha1.EdgeNode, kubelet func(name string) Kubelet) Pool {
 	for i := range nodes {
 		n := &nodes[i]
 		sum.Nodes++
-		ready, synced := Ready(n, kubelet(n.Name)), Synced(n)
-		if ready {
+		k := kubelet(n.Name)
+		if Ready(n, k) {
 			sum.Ready++
 		}
-		if synced {
+		if Synced(n) {
 			sum.Synced++
 		}
 		if n.Status.Revision != "" {
 			revisions[n.Status.Revision]++
 		}
-		if t, bad := TroubleOf(n, kubelet(n.Name)); bad {
+		if t, bad := TroubleOf(n, k); bad {
 			sum.Trouble = append(sum.Trouble, t)
 		}
 	}
@@ -106,7 +109,7 @@ func Synced(n *v1alpha1.EdgeNode) bool {
 
 // TroubleOf gives the first thing that is wrong with a node, the one that explains the most, and whether there is one.
 func TroubleOf(n *v1alpha1.EdgeNode, k Kubelet) (Trouble, bool) {
-	t := Trouble{Node: n.Name, Pool: n.Spec.Pool}
+	t := Trouble{Node: n.Name, Pool: n.Spec.Pool, Ready: Ready(n, k), Synced: Synced(n)}
 	ready := meta.FindStatusCondition(n.Status.Conditions, condition.Ready)
 	verified := meta.FindStatusCondition(n.Status.Conditions, condition.Verified)
 	stale := meta.FindStatusCondition(n.Status.Conditions, condition.Stale)
@@ -121,7 +124,7 @@ func TroubleOf(n *v1alpha1.EdgeNode, k Kubelet) (Trouble, bool) {
 		t.Reason, t.Message = verified.Reason, verified.Message
 	case ready.Status != metav1.ConditionTrue:
 		t.Reason, t.Message = ready.Reason, ready.Message
-	case !Synced(n):
+	case !t.Synced:
 		t.Reason, t.Message = condition.ReasonNotSynced, notSynced(n)
 	case stale != nil && stale.Status == metav1.ConditionTrue:
 		t.Reason, t.Message = stale.Reason, stale.Message
