@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,72 +45,40 @@ func Evaluate(in Input) (*plan.Pool, error) {
 	case !value.Exists():
 		return nil, Problems{{File: dir, Message: "declares no pool: write pool: name: " + fmt.Sprintf("%q", in.Pool) + " and what else it is"}}
 	}
-	raw, err := value.MarshalJSON()
+	w, err := readPool(value)
 	if err != nil {
-		return nil, fmt.Errorf("export pool %s: %w", in.Pool, err)
-	}
-	return decode(in, raw, src)
-}
-
-// wirePool and the types below are a pool as the schemas have it.
-type wirePool struct {
-	Name        string               `json:"name"`
-	DisplayName string               `json:"displayName"`
-	Type        string               `json:"type"`
-	Labels      map[string]string    `json:"labels"`
-	Annotations map[string]string    `json:"annotations"`
-	Taints      map[string]wireTaint `json:"taints"`
-	Nodes       map[string]wireNode  `json:"nodes"`
-	MovedTo     map[string]string    `json:"movedTo"`
-}
-
-type wireTaint struct {
-	Key    string `json:"key"`
-	Value  string `json:"value"`
-	Effect string `json:"effect"`
-}
-
-type wireNode struct {
-	Name        string               `json:"name"`
-	Arch        string               `json:"arch"`
-	Labels      map[string]string    `json:"labels"`
-	Annotations map[string]string    `json:"annotations"`
-	Taints      map[string]wireTaint `json:"taints"`
-	Hardware    plan.Hardware        `json:"hardware"`
-	Agent       plan.Agent           `json:"agent"`
-}
-
-// decode makes a plan of a pool's JSON, and checks what CUE cannot say.
-func decode(in Input, raw []byte, src *sources) (*plan.Pool, error) {
-	var w wirePool
-	if err := json.Unmarshal(raw, &w); err != nil {
 		return nil, Problems{src.problem("pool", "does not have the form of the schemas: "+err.Error())}
 	}
-	if w.Name != in.Pool {
-		return nil, Problems{src.problem("pool.name", fmt.Sprintf("is %q, but the folder is %s%s: they must be the same", w.Name, poolsDir, in.Pool))}
+	return compile(in, w, src)
+}
+
+// compile makes a plan of a pool, and checks what CUE cannot say.
+func compile(in Input, w pool, src *sources) (*plan.Pool, error) {
+	if w.name != in.Pool {
+		return nil, Problems{src.problem("pool.name", fmt.Sprintf("is %q, but the folder is %s%s: they must be the same", w.name, poolsDir, in.Pool))}
 	}
 	p := &plan.Pool{
-		Fleet: in.Fleet, Name: w.Name, DisplayName: w.DisplayName, Type: w.Type,
-		Labels: w.Labels, Annotations: w.Annotations, MovedTo: w.MovedTo,
+		Fleet: in.Fleet, Name: w.name, DisplayName: w.displayName, Type: w.kind,
+		Labels: w.labels, Annotations: w.annotations, MovedTo: w.movedTo,
 	}
 	var ps Problems
-	p.Taints = taints(w.Taints, "pool", src, &ps)
-	for _, name := range slices.Sorted(maps.Keys(w.Nodes)) {
-		n := w.Nodes[name]
+	p.Taints = taints(w.taints, "pool", src, &ps)
+	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
+		n := w.nodes[name]
 		at := "pool.nodes." + quoteLabel(name)
 		if len(name) > 253 {
 			ps = append(ps, src.problem(at, "a node's name has at most 253 characters"))
 		}
-		if to, moved := w.MovedTo[name]; moved {
+		if to, moved := w.movedTo[name]; moved {
 			ps = append(ps, src.problem("pool.movedTo."+quoteLabel(name), fmt.Sprintf("the pool still has the node %s: remove it from nodes, since it moved to %s", name, to)))
 		}
 		p.Nodes = append(p.Nodes, plan.Node{
-			Fleet: in.Fleet, Pool: w.Name, Name: n.Name, Arch: n.Arch, Labels: n.Labels, Annotations: n.Annotations,
-			Taints: taints(n.Taints, at, src, &ps), Hardware: n.Hardware, Agent: n.Agent,
+			Fleet: in.Fleet, Pool: w.name, Name: n.name, Arch: n.arch, Labels: n.labels, Annotations: n.annotations,
+			Taints: taints(n.taints, at, src, &ps), Hardware: n.hardware, Agent: n.agent,
 		})
 	}
-	for _, name := range slices.Sorted(maps.Keys(w.MovedTo)) {
-		if w.MovedTo[name] == w.Name {
+	for _, name := range slices.Sorted(maps.Keys(w.movedTo)) {
+		if w.movedTo[name] == w.name {
 			ps = append(ps, src.problem("pool.movedTo."+quoteLabel(name), "names this pool itself"))
 		}
 	}
@@ -122,10 +89,10 @@ func decode(in Input, raw []byte, src *sources) (*plan.Pool, error) {
 }
 
 // taints gives the taints sorted by key and effect, which together name a taint.
-func taints(w map[string]wireTaint, at string, src *sources, ps *Problems) []plan.Taint {
+func taints(w map[string]plan.Taint, at string, src *sources, ps *Problems) []plan.Taint {
 	var out []plan.Taint
 	for _, name := range slices.Sorted(maps.Keys(w)) {
-		t := plan.Taint(w[name])
+		t := w[name]
 		if i := slices.IndexFunc(out, func(o plan.Taint) bool { return o.Key == t.Key && o.Effect == t.Effect }); i >= 0 {
 			*ps = append(*ps, src.problem(at+".taints."+quoteLabel(name), fmt.Sprintf("is a second taint with key %s and effect %s: a node takes one", t.Key, t.Effect)))
 			continue
