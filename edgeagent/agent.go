@@ -280,13 +280,7 @@ const (
 
 // keep stores the latest report, so that `status` and the next start know it.
 func (a *Agent) keep(ctx context.Context) {
-	save := func() {
-		r, _ := a.board.latest()
-		if err := a.stored(a.store.SaveReport(r)); err != nil {
-			a.log.Error("keep report", "err", err)
-		}
-	}
-	defer save()
+	defer a.keepNow()
 	for {
 		select {
 		case <-ctx.Done():
@@ -296,10 +290,17 @@ func (a *Agent) keep(ctx context.Context) {
 		if !wait(ctx, keepGather) {
 			return
 		}
-		save()
+		a.keepNow()
 		if !wait(ctx, keepPause) {
 			return
 		}
+	}
+}
+
+func (a *Agent) keepNow() {
+	r, _ := a.board.latest()
+	if err := a.stored(a.store.SaveReport(r)); err != nil {
+		a.log.Error("keep report", "err", err)
 	}
 }
 
