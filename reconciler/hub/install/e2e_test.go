@@ -38,6 +38,7 @@ func client(t *testing.T, kubeconfig string, err error) dynamic.Interface {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.QPS = -1
 	c, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)

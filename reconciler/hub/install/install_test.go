@@ -28,6 +28,7 @@ func TestObjects(t *testing.T) {
 		"ClusterRole/holdfast-node",
 		"ClusterRoleBinding/holdfast-node",
 		"ClusterRole/holdfast-hub",
+		"ClusterRole/holdfast-hub-state",
 		"ClusterRole/holdfast-view",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
