@@ -8,9 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/internal/cli"
+	"github.com/holdfast-dev/holdfast/reconciler/fleet"
+	"github.com/holdfast-dev/holdfast/reconciler/sandbox"
 )
 
-func main() { os.Exit(cli.Main(newRootCommand)) }
+func main() {
+	sandbox.Main(fleet.Children())
+	os.Exit(cli.Main(newRootCommand))
+}
 
 func newRootCommand(env *cli.Env) *cobra.Command {
 	root := &cobra.Command{
@@ -20,7 +25,7 @@ func newRootCommand(env *cli.Env) *cobra.Command {
 
 This program is for people and for CI: it makes a fleet repo, checks it before a merge, shows what a change
 comes to and who signed it, and looks at the fleet.`,
-		Example: `  holdfast init fleet --signer ~/.ssh/id_ed25519.pub     make a fleet repo
+		Example: `  holdfast init fleet --signer me.pub --signer you.pub   make a fleet repo
   holdfast vet                                           check it
   holdfast diff origin/main HEAD                         what a change comes to
   holdfast verify origin/main..HEAD                      who signed it, and the verdict
@@ -33,4 +38,9 @@ comes to and who signed it, and looks at the fleet.`,
 }
 
 // commands are the program's commands, each in a file of its own.
-var commands = []func(*cli.Env) *cobra.Command{}
+var commands = []func(*cli.Env) *cobra.Command{
+	newInitCommand,
+	newVetCommand,
+	newPlanCommand,
+	newDiffCommand,
+}
