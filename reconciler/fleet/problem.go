@@ -13,7 +13,7 @@ import (
 type Problem struct {
 	// File is relative to the repo's root; "" if no file is to blame.
 	File string `json:"file,omitempty"`
-	// Line and Col count from 1; 0 means the whole file.
+	// Line and Col count from 1; 0 means the whole file, or the whole line.
 	Line int `json:"line,omitempty"`
 	Col  int `json:"col,omitempty"`
 	// Path is the CUE path, such as pool.nodes.till-1.arch.
@@ -28,7 +28,10 @@ func (p Problem) String() string {
 	if p.File != "" {
 		b.WriteString(p.File)
 		if p.Line > 0 {
-			fmt.Fprintf(&b, ":%d:%d", p.Line, p.Col)
+			fmt.Fprintf(&b, ":%d", p.Line)
+		}
+		if p.Col > 0 {
+			fmt.Fprintf(&b, ":%d", p.Col)
 		}
 		b.WriteString(": ")
 	}
