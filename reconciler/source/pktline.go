@@ -34,7 +34,7 @@ func (e *errServer) Error() string { return "the server says: " + e.text }
 // a response, and -1 for a packet with bytes.
 func (p *pktReader) next() (data []byte, mark int, err error) {
 	if _, err := io.ReadFull(p.r, p.buf[:4]); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF || err == io.ErrUnexpectedEOF { // not errors.Is: what broke the connection explains itself
 			err = errors.New("the answer ends too early")
 		}
 		return nil, -1, err
@@ -48,7 +48,7 @@ func (p *pktReader) next() (data []byte, mark int, err error) {
 	}
 	data = p.buf[:n-4]
 	if _, err := io.ReadFull(p.r, data); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == io.EOF || err == io.ErrUnexpectedEOF { // not errors.Is: what broke the connection explains itself
 			err = errors.New("the answer ends in the middle")
 		}
 		return nil, -1, err

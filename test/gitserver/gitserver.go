@@ -76,7 +76,7 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Push {
 		env = append(env, "REMOTE_USER=pusher")
 	}
-	s.git = &cgi.Handler{Path: backend, Env: env, InheritEnv: []string{"PATH"}}
+	s.git = &cgi.Handler{Path: backend, Env: env, InheritEnv: []string{"PATH"}, Logger: discardLog()}
 	if !cfg.Plain {
 		if s.cert, s.CA, err = newCertificate(); err != nil {
 			return nil, err

@@ -1,0 +1,4 @@
+package source
+
+// FetchHere is a fetch in this process.
+var FetchHere = fetch
