@@ -48,7 +48,7 @@ var (
 	fleetID    = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 	roleName   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	principal  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$`)
-	repository = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]*(/\*\*)?$`)
+	repository = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(/\*\*)?$`)
 )
 
 // RoleNames gives the roles' names, sorted.
@@ -100,7 +100,7 @@ func decodePolicy(data []byte) (Policy, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&p); err != nil {
-		return p, errorIn(PolicyFile, lineAt(data, offsetOf(err, dec)), "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return p, errorIn(PolicyFile, lineAt(data, offsetOf(err, dec, data)), "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return p, nil
 }
@@ -116,7 +116,7 @@ func uniqueKeys(data []byte) error {
 	walk = func(depth int) error {
 		tok, err := dec.Token()
 		if err != nil {
-			return errorIn(PolicyFile, lineAt(data, offsetOf(err, dec)), "not JSON: %v", err)
+			return errorIn(PolicyFile, lineAt(data, offsetOf(err, dec, data)), "not JSON: %v", err)
 		}
 		delim, ok := tok.(json.Delim)
 		if !ok {
@@ -130,7 +130,7 @@ func uniqueKeys(data []byte) error {
 			if delim == '{' {
 				key, err := dec.Token()
 				if err != nil {
-					return errorIn(PolicyFile, lineAt(data, offsetOf(err, dec)), "not JSON: %v", err)
+					return errorIn(PolicyFile, lineAt(data, offsetOf(err, dec, data)), "not JSON: %v", err)
 				}
 				name, _ := key.(string)
 				if seen[name] {
@@ -146,7 +146,7 @@ func uniqueKeys(data []byte) error {
 			}
 		}
 		if _, err := dec.Token(); err != nil {
-			return errorIn(PolicyFile, lineAt(data, offsetOf(err, dec)), "not JSON: %v", err)
+			return errorIn(PolicyFile, lineAt(data, offsetOf(err, dec, data)), "not JSON: %v", err)
 		}
 		return nil
 	}
@@ -159,7 +159,7 @@ func uniqueKeys(data []byte) error {
 	return nil
 }
 
-func offsetOf(err error, dec *json.Decoder) int64 {
+func offsetOf(err error, dec *json.Decoder, data []byte) int64 {
 	var syntax *json.SyntaxError
 	var typ *json.UnmarshalTypeError
 	switch {
@@ -167,6 +167,11 @@ func offsetOf(err error, dec *json.Decoder) int64 {
 		return syntax.Offset
 	case errors.As(err, &typ):
 		return typ.Offset
+	}
+	if _, field, ok := strings.Cut(err.Error(), "unknown field "); ok { // the error of encoding/json says no place
+		if i := bytes.Index(data, []byte(field)); i >= 0 {
+			return int64(i)
+		}
 	}
 	return dec.InputOffset()
 }

@@ -179,6 +179,39 @@ func TestRealPrograms(t *testing.T) {
 	}
 }
 
+// TestSHA1IsRefused has gpg make what libraries no longer do: an OpenPGP signature over SHA-1.
+func TestSHA1IsRefused(t *testing.T) {
+	l := newLab(t)
+	l.run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "Rolf <rolf@example.com>", "rsa2048", "sign", "1y")
+	policy := vt.DefaultPolicy()
+	for name, role := range policy.Roles {
+		role.Principals = []string{"rolf", "other"}
+		policy.Roles[name] = role
+	}
+	l.write(vt.Files{
+		"fleet.cue":             "package fleet\n",
+		"trust/policy.json":     string(policy.JSON()),
+		"trust/allowed_signers": "other " + vt.NewKey(t, "other").AuthorizedKey(),
+		"trust/pgp/rolf.asc":    l.run("gpg", "--armor", "--export", "rolf@example.com") + "\n",
+	})
+	s, err := verify.Enrol(l, l.commit("begin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.write(vt.Files{"fleet.cue": "package fleet\n// x\n"})
+	payload := l.raw(l.commit("by SHA-1"))
+	for digest, want := range map[string]string{"SHA256": verify.Accepted, "SHA1": verify.BadSignature} {
+		sig := l.feed(payload, "gpg", "--batch", "--digest-algo", digest, "--armor", "--detach-sign")
+		head, body, _ := bytes.Cut(payload, []byte("\n\n"))
+		signed := bytes.Join([][]byte{head, []byte("\n" + vt.Header("gpgsig", sig) + "\n"), body}, nil)
+		tip := l.feed(signed, "git", "hash-object", "-t", "commit", "-w", "--stdin")
+		v, err := verify.Verify(t.Context(), l, verify.Request{State: s, Tip: tip})
+		if err != nil || v.Reason != want || want != verify.Accepted && !strings.Contains(v.Message, "made with SHA-1") {
+			t.Errorf("%s: verdict is %s: %s, %v", digest, v.Reason, v.Message, err)
+		}
+	}
+}
+
 func (l *lab) raw(id string) []byte {
 	l.t.Helper()
 	_, raw, err := l.Object(id)
