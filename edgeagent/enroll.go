@@ -258,8 +258,12 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 // cleanUp takes away what a failed enrolment made. A folder that was there before stays.
 func cleanUp(state string, fresh bool) error {
 	errs := []error{store.Remove(state)}
-	for _, name := range []string{repoDir, repoDir + ".damaged", credentialsDir, tlsDir, socketName} {
-		errs = append(errs, os.RemoveAll(filepath.Join(state, name)))
+	for _, pattern := range []string{repoDir, repoDir + ".*", credentialsDir, tlsDir, socketName} {
+		made, err := filepath.Glob(filepath.Join(state, pattern))
+		errs = append(errs, err)
+		for _, path := range made {
+			errs = append(errs, os.RemoveAll(path))
+		}
 	}
 	if fresh {
 		errs = append(errs, os.RemoveAll(state))
