@@ -161,7 +161,7 @@ func TestHugeObjects(t *testing.T) {
 			before, _ := follow(t, client)
 			head := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), 3)
 			start := entry(c.kind, c.size, nil)
-			l := &liar{tip: strings.Repeat("6", 40), pack: io.MultiReader(bytes.NewReader(head), bytes.NewReader(start[:len(start)-13]), endless{})}
+			l := &liar{tip: strings.Repeat("6", 40), pack: io.MultiReader(bytes.NewReader(head), bytes.NewReader(start[:len(start)-9]), endless{})}
 			s.Set(gitserver.Handle(l))
 			_, err := client.Fetch(t.Context(), source.Refs{Tip: l.tip})
 			wantReason(t, err, condition.ReasonTooLarge)
