@@ -61,3 +61,17 @@ func anchor(ctx context.Context, f Follower, fleet, commit string, refs source.R
 	}
 	return trust, nil
 }
+
+// ReanchorStopped is Reanchor for a node whose agent does not run. Only State, Version and Log of the options count.
+func ReanchorStopped(ctx context.Context, o Options, commit string) (Status, error) {
+	a, err := Open(Options{Config: Config{State: o.State, Address: NoAddress}, Version: o.Version, Log: o.Log, Follower: o.Follower, API: o.API})
+	if err != nil {
+		return Status{}, err
+	}
+	defer a.Close()
+	if err := a.reanchor(ctx, commit); err != nil {
+		return Status{}, err
+	}
+	a.keepNow()
+	return a.status(), a.Close()
+}

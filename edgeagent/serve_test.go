@@ -151,7 +151,7 @@ func TestReanchor(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := &node{t: t, a: a, state: state}
-	n.run()
+	stop := n.run()
 	t.Cleanup(func() { a.Close() })
 	c := Control{State: state}
 	if _, err := c.Sync(t.Context()); err != nil {
@@ -178,6 +178,14 @@ func TestReanchor(t *testing.T) {
 	n.want(condition.Verified, "True Accepted")
 	tip := f.Set(fleetrepo.One("berlin", "n1", "rack", "10"))
 	if s, err = c.Sync(t.Context()); err != nil || s.Revision != tip {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	// The same with the agent stopped.
+	stop()
+	n.must(a.Close())
+	root = f.Commit(verifytest.Commit{Parents: []string{f.Anchor()}, Files: fleetrepo.One("berlin", "n1", "rack", "11").File()})
+	s, err = ReanchorStopped(t.Context(), Options{Config: Config{State: state}, API: newFakeAPI()}, root)
+	if err != nil || s.Anchor != root || s.Revision != root || s.PlanRevision != root {
 		t.Fatalf("%+v, %v", s, err)
 	}
 }

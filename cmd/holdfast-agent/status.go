@@ -79,7 +79,8 @@ func newReanchorCommand(env *cli.Env) *cobra.Command {
 		Use:   "re-anchor COMMIT",
 		Short: "Believe the fleet repo from another commit on, as local root",
 		Long: `The last resort when history had to be rewritten and no re-anchor record was signed: the node takes COMMIT, which must be on
-the branch and of the same fleet, as its new anchor, whatever trust said until now. Get COMMIT out of band.`,
+the branch and of the same fleet, as its new anchor, whatever trust said until now. Get COMMIT out of band. It works with the
+agent running or stopped.`,
 		Example: `  holdfast-agent re-anchor 4f0c5b1d2a7e9c3b8d6f1e0a5c4b3d2e1f0a9b8c`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -87,9 +88,13 @@ the branch and of the same fleet, as its new anchor, whatever trust said until n
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p := env.Progress("re-anchoring at %s", args[0])
 		s, err := edgeagent.Control{State: *state}.Reanchor(cmd.Context(), args[0])
+		if errors.Is(err, edgeagent.ErrNotRunning) {
+			o := edgeagent.Options{Config: edgeagent.Config{State: *state}, Version: cli.Version}
+			s, err = edgeagent.ReanchorStopped(cmd.Context(), o, args[0])
+		}
 		p.Stop()
 		if err != nil {
-			return unreachable(err)
+			return err
 		}
 		fmt.Fprintf(env.Out, "Node %s is anchored at %s; its newest accepted revision is %s.\n", s.Node, s.Anchor, s.Revision)
 		return nil
