@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -199,16 +200,24 @@ func (w *world) condition(pool, typ, status, reason, text string) {
 	})
 }
 
-// newNode registers a Node, as a kubelet would, and has it be Ready.
+// newNode registers a Node with those taints, as a kubelet would, and has it be Ready. The hub may be at it meanwhile.
 func (w *world) newNode(name string, taints ...corev1.Taint) {
 	w.t.Helper()
 	n := &corev1.Node{}
-	n.Name = name
+	n.Name, n.Spec.Taints = name, taints
 	w.must(w.admin.Create(w.t.Context(), n))
-	n.Spec.Taints = taints // in place of not-ready, which the API server sets on every new Node
-	w.must(w.admin.Update(w.t.Context(), n))
-	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
-	w.must(w.admin.Status().Update(w.t.Context(), n))
+	w.eventually("Node "+name+" becomes ready", func() error {
+		n, err := w.node(name)
+		if err != nil {
+			return err
+		}
+		n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady })
+		if err := w.admin.Update(w.t.Context(), n); err != nil {
+			return err
+		}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
+		return w.admin.Status().Update(w.t.Context(), n)
+	})
 	w.t.Cleanup(func() {
 		_ = w.admin.Delete(context.WithoutCancel(w.t.Context()), n) // Nodes are the whole cluster's: others start clean
 	})

@@ -5,6 +5,7 @@ package hub
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
+	"github.com/holdfast-dev/holdfast/test/gitserver"
 )
 
 func TestRevisionReachesTheCluster(t *testing.T) {
@@ -181,10 +183,10 @@ func TestRejectedRevisionChangesNothing(t *testing.T) {
 	w.eventually("reject-3", func() error { _, err := w.edgeNode("reject-3"); return err })
 
 	// The Git server goes away: it is said, nothing else happens.
-	w.must(w.git.Down())
+	w.git.Set(gitserver.Answer(http.StatusBadGateway))
 	w.condition("reject-a", "SourceReady", "False", "Unreachable", "")
 	w.condition("reject-a", "Verified", "True", "Accepted", good[:12])
-	w.must(w.git.Up())
+	w.git.Set(gitserver.Healthy)
 	w.condition("reject-a", "SourceReady", "True", "Fetched", "")
 }
 

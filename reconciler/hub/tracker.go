@@ -68,6 +68,7 @@ func (t *tracker) run(ctx context.Context) error {
 		return condition.Condition{Type: typ, Status: condition.Unknown, Reason: condition.ReasonPending, Message: "the hub has started and not got this far yet"}
 	}
 	t.pic = picture{source: pending(condition.SourceReady), verified: pending(condition.Verified), planned: pending(condition.PlanReady)}
+	var published picture
 	for failures := 0; ; {
 		err := t.step(ctx)
 		switch {
@@ -81,9 +82,10 @@ func (t *tracker) run(ctx context.Context) error {
 		default:
 			failures = 0
 		}
-		if t.pic.fleet != "" {
-			published := t.pic
-			t.publish(&published)
+		if t.pic.fleet != "" && t.pic != published {
+			published = t.pic
+			next := t.pic
+			t.publish(&next)
 		}
 		wait := time.NewTimer(source.Delay(t.interval, failures, t.random()))
 		select {
