@@ -9,6 +9,31 @@ import (
 	"github.com/holdfast-dev/holdfast/policy/trust"
 )
 
+// ReanchorSigners gives, by the commit that re-anchor records lead to, the root principals who signed one, sorted. The note is
+// that of the state's newest accepted revision.
+func ReanchorSigners(s State, n Note) (map[string][]string, error) {
+	t, err := trust.Parse(s.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("the stored trust: %w", err)
+	}
+	return reanchorSigners(s, t, n), nil
+}
+
+func reanchorSigners(s State, t *trust.Trust, n Note) map[string][]string {
+	signers := map[string][]string{}
+	for _, r := range n.Reanchors {
+		message := reanchorMessage(s.Fleet, s.Accepted, r.To)
+		// A record carries no date. Judging keys at the floor keeps one that expired since from being used with an old date.
+		principal, problem := signerOf(r.Signature, trust.NamespaceReanchor, message, t, s.Floor)
+		if problem != nil || !slices.Contains(t.Policy.Roles[trust.RootRole].Principals, principal) || slices.Contains(signers[r.To], principal) {
+			continue
+		}
+		signers[r.To] = append(signers[r.To], principal)
+		slices.Sort(signers[r.To])
+	}
+	return signers
+}
+
 // reanchorTargets gives the commits that the newest accepted revision may be left for: those that enough root principals of
 // the trust in force signed a record for, and that were not followed before.
 func (w *walk) reanchorTargets() (map[string]bool, error) {
@@ -16,23 +41,9 @@ func (w *walk) reanchorTargets() (map[string]bool, error) {
 	if err != nil || len(note.Reanchors) == 0 {
 		return nil, err
 	}
-	signers := map[string]map[string]bool{}
-	root := w.trust.Policy.Roles[trust.RootRole]
-	for _, r := range note.Reanchors {
-		message := reanchorMessage(w.state.Fleet, w.state.Accepted, r.To)
-		// A record carries no date. Judging keys at the floor keeps one that expired since from being used with an old date.
-		principal, problem := signerOf(r.Signature, trust.NamespaceReanchor, message, w.trust, w.state.Floor)
-		if problem != nil || !slices.Contains(root.Principals, principal) {
-			continue
-		}
-		if signers[r.To] == nil {
-			signers[r.To] = map[string]bool{}
-		}
-		signers[r.To][principal] = true
-	}
 	targets := map[string]bool{}
-	for to, who := range signers {
-		if len(who) >= root.Threshold && !slices.Contains(w.state.Reanchored, Reanchoring{From: w.state.Accepted, To: to}) {
+	for to, who := range reanchorSigners(w.state, w.trust, note) {
+		if len(who) >= w.trust.Policy.Roles[trust.RootRole].Threshold && !slices.Contains(w.state.Reanchored, Reanchoring{From: w.state.Accepted, To: to}) {
 			targets[to] = true
 		}
 	}

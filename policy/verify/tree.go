@@ -22,18 +22,16 @@ const (
 	modeSubmodule
 )
 
-func modeOf(text string) (mode, bool) {
-	switch text {
-	case "100644":
-		return modeFile, true
-	case "100755":
-		return modeExecutable, true
-	case "120000":
-		return modeSymlink, true
-	case "40000":
-		return modeTree, true
-	case "160000":
-		return modeSubmodule, true
+// modeTexts are the modes as trees have them.
+var modeTexts = [...]string{modeFile: "100644", modeExecutable: "100755", modeSymlink: "120000", modeTree: "40000", modeSubmodule: "160000"}
+
+func (m mode) String() string { return modeTexts[m] }
+
+func modeOf(text []byte) (mode, bool) {
+	for m, t := range modeTexts {
+		if string(text) == t {
+			return mode(m), true
+		}
 	}
 	return 0, false
 }
@@ -55,7 +53,7 @@ func nextEntry(raw []byte) (e entry, rest []byte, err error) {
 	if space < 0 {
 		return entry{}, nil, errTreeForm
 	}
-	m, ok := modeOf(string(raw[:space]))
+	m, ok := modeOf(raw[:space])
 	if !ok {
 		return entry{}, nil, fmt.Errorf("an entry of mode %q, which is no file, folder or symlink", raw[:space])
 	}

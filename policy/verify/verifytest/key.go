@@ -3,6 +3,7 @@ package verifytest
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -24,6 +25,18 @@ func NewKey(tb TB, principal string) *Key {
 	tb.Helper()
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	check(tb, err)
+	return keyOf(tb, principal, private)
+}
+
+// seededKey makes the key that belongs to a name, the same every time.
+func seededKey(tb TB, principal string) *Key {
+	tb.Helper()
+	seed := sha256.Sum256([]byte("verifytest " + principal))
+	return keyOf(tb, principal, ed25519.NewKeyFromSeed(seed[:]))
+}
+
+func keyOf(tb TB, principal string, private ed25519.PrivateKey) *Key {
+	tb.Helper()
 	signer, err := ssh.NewSignerFromKey(private)
 	check(tb, err)
 	return &Key{Principal: principal, Signer: signer, private: private}

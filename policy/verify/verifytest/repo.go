@@ -57,6 +57,7 @@ type Repo struct {
 	anchor  string
 	clock   time.Time
 	fleet   string
+	seeded  bool
 }
 
 type object struct {
@@ -73,6 +74,7 @@ type config struct {
 	policy trust.Policy
 	files  Files
 	start  time.Time
+	seeded bool
 }
 
 // InMemory keeps the repository off the disk.
@@ -86,6 +88,9 @@ func WithPolicy(p trust.Policy) Option { return func(c *config) { c.policy = p }
 
 // WithFiles adds files to the first commit.
 func WithFiles(f Files) Option { return func(c *config) { maps.Copy(c.files, f) } }
+
+// Seeded makes each principal's first key from the name, so that commit ids are the same every time: for tests of exact output.
+func Seeded() Option { return func(c *config) { c.seeded = true } }
 
 // StartingAt dates the first commit.
 func StartingAt(t time.Time) Option { return func(c *config) { c.start = t } }
@@ -110,7 +115,7 @@ func New(tb TB, opts ...Option) *Repo {
 	for _, o := range opts {
 		o(&c)
 	}
-	r := &Repo{tb: tb, keys: map[string]*Key{}, objects: map[string]object{}, refs: map[string]string{}, notes: map[string]string{}, clock: c.start, fleet: c.policy.Fleet}
+	r := &Repo{tb: tb, keys: map[string]*Key{}, objects: map[string]object{}, refs: map[string]string{}, notes: map[string]string{}, clock: c.start, fleet: c.policy.Fleet, seeded: c.seeded}
 	if !c.memory {
 		r.Dir = c.dir
 		if r.Dir == "" {
@@ -127,6 +132,9 @@ func New(tb TB, opts ...Option) *Repo {
 // Key gives the principal's key, and makes it first if need be. A key made after New is in no trust until TrustFiles is committed.
 func (r *Repo) Key(principal string) *Key {
 	r.tb.Helper()
+	if r.keys[principal] == nil && r.seeded {
+		r.keys[principal] = seededKey(r.tb, principal)
+	}
 	if r.keys[principal] == nil {
 		r.keys[principal] = NewKey(r.tb, principal)
 	}
@@ -136,8 +144,8 @@ func (r *Repo) Key(principal string) *Key {
 // NewKeyFor replaces the principal's key by a fresh one, and gives it. It is in force once TrustFiles is committed.
 func (r *Repo) NewKeyFor(principal string) *Key {
 	r.tb.Helper()
-	delete(r.keys, principal)
-	return r.Key(principal)
+	r.keys[principal] = NewKey(r.tb, principal)
+	return r.keys[principal]
 }
 
 // TrustFiles gives trust/policy.json and trust/allowed_signers for the policy, with the present key of each principal it names.
