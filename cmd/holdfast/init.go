@@ -7,13 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-dev/holdfast/cmd/internal/cli"
+	"github.com/holdfast-dev/holdfast/examples"
 	"github.com/holdfast-dev/holdfast/policy/trust"
 	"github.com/holdfast-dev/holdfast/reconciler/fleet"
 )
@@ -24,12 +23,13 @@ func newInitCommand(env *cli.Env) *cobra.Command {
 		Use:   "init DIR",
 		Short: "Make a fleet repo, or refresh its schemas",
 		Long: `Init makes a fleet repo in DIR: cue.mod with Holdfast's schemas and guardrails, so that plain cue works with no
-network; the root's files; a place for your own rules; and, with --signer, trust/, which says who may sign what.
-It changes no file that is there already.
+network; the root's files; a place for your own rules; pre-merge checks for GitHub, GitLab and a Git server of your
+own; and, with --signer, trust/, which says who may sign what. It changes no file that is there already.
 
-The signers become the principals of two roles, until you change trust/policy.json: root owns trust/, policy/, cue.mod/
-and the files of the root; operators own the rest, such as pools/. Root needs more principals than its threshold, or losing one key would lock everyone out: so give two signers at least. A
-signer's name is the comment in the key file, or NAME in NAME=KEY.pub.`,
+The signers become the principals of two roles, until you change trust/policy.json: root owns trust/, policy/,
+cue.mod/ and the files of the root; operators own the rest, such as pools/. Root needs more principals than its
+threshold, or losing one key would lock everyone out: so give two signers at least. A signer's name is the comment in
+the key file, or NAME in NAME=KEY.pub.`,
 		Example: `  holdfast init fleet --signer alice.pub --signer bob.pub
   holdfast init fleet --fleet kelp --signer alice=id_ed25519.pub --signer bob=bob.pub --signer vault=cold.pub
   holdfast init fleet --update`,
@@ -46,6 +46,7 @@ signer's name is the comment in the key file, or NAME in NAME=KEY.pub.`,
 	cmd.Flags().StringArrayVar(&c.signers, "signer", nil, "a public key that may sign, [NAME=]KEY.pub; repeat for each")
 	cmd.Flags().StringVar(&c.fleet, "fleet", "", "the fleet's id (default: DIR's name)")
 	cmd.Flags().IntVar(&c.threshold, "threshold", 0, "how many principals must sign a change of root's files (default: 1 for two signers, else 2)")
+	cmd.Flags().StringSliceVar(&c.checks, "checks", checkNames, "pre-merge checks to write; none: an empty list")
 	cmd.MarkFlagsMutuallyExclusive("update", "signer")
 	return cmd
 }
@@ -55,6 +56,33 @@ type initCommand struct {
 	update     bool
 	signers    []string
 	threshold  int
+	checks     []string
+}
+
+// checkNames name the pre-merge checks, and checkPaths where they are.
+var checkNames = []string{"github", "gitlab", "pre-receive"}
+
+var checkPaths = map[string]string{
+	"github":      ".github/workflows/fleet.yaml",
+	"gitlab":      ".gitlab-ci.yml",
+	"pre-receive": "hooks/pre-receive",
+}
+
+// checkFiles gives the pre-merge checks that were asked for: those of the example.
+func (c initCommand) checkFiles() ([]fleet.File, error) {
+	var out []fleet.File
+	for _, name := range c.checks {
+		p, ok := checkPaths[name]
+		if !ok {
+			return nil, cli.Usage(fmt.Errorf("--checks %s: want some of %s", name, strings.Join(checkNames, ", ")))
+		}
+		data, err := examples.Checks.ReadFile("fleet-repo/" + p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, fleet.File{Path: p, Data: data})
+	}
+	return out, nil
 }
 
 func (c initCommand) run(env *cli.Env) error {
@@ -67,6 +95,11 @@ func (c initCommand) run(env *cli.Env) error {
 		return err
 	}
 	files = append(files, templates(id)...)
+	checks, err := c.checkFiles()
+	if err != nil {
+		return err
+	}
+	files = append(files, checks...)
 	trustFiles, err := c.trustFiles(id)
 	if err != nil {
 		return err
@@ -167,91 +200,6 @@ func (c initCommand) removeOthers(files []fleet.File) (gone []string, err error)
 	return gone, nil
 }
 
-var notInID = regexp.MustCompile(`[^a-z0-9]+`)
-
-// fleetID gives the fleet's id: the flag, or one made of the folder's name.
-func (c initCommand) fleetID() (string, error) {
-	if c.fleet != "" {
-		return c.fleet, nil
-	}
-	abs, err := filepath.Abs(c.dir)
-	if err != nil {
-		return "", err
-	}
-	id := strings.Trim(notInID.ReplaceAllString(strings.ToLower(filepath.Base(abs)), "-"), "-")
-	if id == "" {
-		return "", cli.Usage(fmt.Errorf("%s gives no id for the fleet: name one with --fleet", c.dir))
-	}
-	return id, nil
-}
-
-// trustFiles makes trust/ of the signers; none without signers.
-func (c initCommand) trustFiles(id string) ([]fleet.File, error) {
-	if len(c.signers) == 0 {
-		return nil, nil
-	}
-	var signers []trust.Signer
-	var names []string
-	for _, arg := range c.signers {
-		s, err := readSigner(arg)
-		if err != nil {
-			return nil, err
-		}
-		s.Namespaces = []string{"git", "holdfast-*"}
-		if slices.Contains(names, s.Principal) {
-			return nil, cli.Usage(fmt.Errorf("two signers are named %s: tell them apart with NAME=KEY.pub", s.Principal))
-		}
-		signers, names = append(signers, s), append(names, s.Principal)
-	}
-	threshold := c.threshold
-	if threshold == 0 {
-		threshold = min(2, max(1, len(names)-1))
-	}
-	if len(names) < threshold+1 {
-		return nil, cli.Usage(fmt.Errorf("%s for a threshold of %d: root needs at least %d, or losing one key would lock everyone out; give --signer again, with a colleague's key or one you keep offline",
-			counted(len(names), "signer"), threshold, threshold+1))
-	}
-	policy := trust.Policy{Fleet: id, Roles: map[string]trust.Role{
-		trust.RootRole: {Principals: names, Threshold: threshold, Paths: []string{"trust/**", "policy/**", "cue.mod/**", "*.cue"}},
-		"operators":    {Principals: names, Threshold: 1, Paths: []string{"**"}},
-	}}
-	files := trust.Files{trust.AllowedSignersFile: trust.FormatSigners(signers), trust.PolicyFile: policy.JSON()}
-	if _, err := trust.Parse(files); err != nil {
-		return nil, err
-	}
-	var out []fleet.File
-	for _, name := range []string{trust.AllowedSignersFile, trust.PolicyFile} {
-		out = append(out, fleet.File{Path: trust.Folder + "/" + name, Data: files[name]})
-	}
-	return out, nil
-}
-
-// readSigner reads [NAME=]KEY.pub.
-func readSigner(arg string) (trust.Signer, error) {
-	name, file, named := strings.Cut(arg, "=")
-	if !named {
-		file = arg
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return trust.Signer{}, fmt.Errorf("read signer: %w", err)
-	}
-	if strings.Contains(string(data), "PRIVATE KEY") {
-		return trust.Signer{}, fmt.Errorf("%s is a private key: give the public one, %s.pub", file, file)
-	}
-	if !named {
-		name = strings.TrimSuffix(filepath.Base(file), ".pub")
-		if f := strings.Fields(string(data)); len(f) >= 3 {
-			name = f[2]
-		}
-	}
-	s, err := trust.SignerOf(name, data)
-	if err != nil {
-		return s, fmt.Errorf("read signer %s: %w", file, err)
-	}
-	return s, nil
-}
-
 // writeNew writes a file unless it is there.
 func writeNew(dir string, f fleet.File) (bool, error) {
 	if _, err := os.Stat(filepath.Join(dir, filepath.FromSlash(f.Path))); !errors.Is(err, fs.ErrNotExist) {
@@ -265,7 +213,11 @@ func write(dir string, f fleet.File) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", f.Path, err)
 	}
-	if err := os.WriteFile(name, f.Data, 0o644); err != nil {
+	mode := fs.FileMode(0o644)
+	if bytes.HasPrefix(f.Data, []byte("#!")) {
+		mode = 0o755
+	}
+	if err := os.WriteFile(name, f.Data, mode); err != nil {
 		return fmt.Errorf("write %s: %w", f.Path, err)
 	}
 	return nil

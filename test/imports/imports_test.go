@@ -29,7 +29,7 @@ var layers = [][]string{
 	// Domains never import each other; they meet in plan and condition.
 	{"reconciler/source/...", "reconciler/fleet", "reconciler/nodepool", "reconciler/tunnel", "reconciler/device", "reconciler/release"},
 	{"reconciler", "policy/...", "schemas"},
-	{"reconciler/plan/...", "reconciler/condition", "reconciler/sandbox", "reconciler/hub/api/..."},
+	{"reconciler/plan/...", "reconciler/condition", "reconciler/sandbox", "reconciler/hub/api/...", "examples"},
 }
 
 // owners names the packages that alone may import a library. A library is a module or folder with all below it.
