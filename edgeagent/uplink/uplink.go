@@ -43,7 +43,7 @@ type Config struct {
 	Log  *slog.Logger
 	// Now is the wall clock that stamps reports; nil means time.Now.
 	Now func() time.Time
-	// Interval is the least time between two reports; 0 means 10 seconds.
+	// Interval is the least time between two reports; 0 means 5 seconds.
 	Interval time.Duration
 	// MaxBackoff bounds the delay after failures; 0 means one minute.
 	MaxBackoff time.Duration
@@ -66,7 +66,7 @@ func New(cfg Config) *Uplink {
 		cfg.Now = time.Now
 	}
 	if cfg.Interval == 0 {
-		cfg.Interval = 10 * time.Second
+		cfg.Interval = 5 * time.Second
 	}
 	if cfg.MaxBackoff == 0 {
 		cfg.MaxBackoff = time.Minute

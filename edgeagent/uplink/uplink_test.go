@@ -144,7 +144,7 @@ func TestRateIsBounded(t *testing.T) {
 			u.Report(report("r", string(rune('a'+i%20))))
 			time.Sleep(100 * time.Millisecond)
 		}
-		if _, n := a.count(); n < 35 || n > 60 {
+		if _, n := a.count(); n < 70 || n > 120 {
 			t.Fatalf("%d reports in ten minutes", n)
 		}
 	})
