@@ -56,8 +56,9 @@ type Config struct {
 	Verify, Evaluate sandbox.Limits
 }
 
-// retryRefused is after how long refs that were over a bound are fetched again although they did not move.
-const retryRefused = time.Hour
+// again is after how long refs that were over a bound, or for which the clone was mended, are fetched again although they did
+// not move.
+const again = time.Hour
 
 // Follower follows one branch of one fleet repo. It is safe for concurrent use; fetches wait for each other.
 type Follower struct {
@@ -73,6 +74,7 @@ type Follower struct {
 	refusal   error
 	refusedAt time.Time
 	mended    source.Refs // the clone was fetched anew for these
+	mendedAt  time.Time
 }
 
 // New gives a follower. It touches neither disk nor network.
@@ -169,7 +171,7 @@ func (f *Follower) fetch(ctx context.Context, want source.Refs) error {
 func (f *Follower) refusedBefore(want source.Refs) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.refusal != nil && f.refused == want && f.cfg.Clock().Sub(f.refusedAt) < retryRefused {
+	if f.refusal != nil && f.refused == want && f.cfg.Clock().Sub(f.refusedAt) < again {
 		return f.refusal
 	}
 	return nil
@@ -216,35 +218,34 @@ func call[Out any, O interface {
 		if !failed.Damaged {
 			return out, failed.err()
 		}
-		again, err := f.mend(ctx, at, failed)
-		if err != nil || !again {
+		if err := f.mend(ctx, at, failed); err != nil {
 			return out, err
 		}
 	}
 }
 
-// mend fetches a damaged clone again, unless that was done for the same refs already: then it is not the clone that is at
+// mend fetches a damaged clone again, unless that was just done for the same refs: then it is not the clone that is at
 // fault.
-func (f *Follower) mend(ctx context.Context, at source.Refs, why *failure) (again bool, err error) {
+func (f *Follower) mend(ctx context.Context, at source.Refs, why *failure) error {
 	f.fetching.Lock()
 	defer f.fetching.Unlock()
 	f.mu.Lock()
-	repeated := f.mended == at
+	repeated := f.mended == at && f.cfg.Clock().Sub(f.mendedAt) < again
 	f.mu.Unlock()
 	if repeated || at.Tip == "" {
-		return false, why.err()
+		return why.err()
 	}
 	f.cfg.Log.Warn("the clone is damaged: fetching it again", "dir", f.cfg.Source.Dir, "reason", condition.ReasonRepaired, "cause", why.Message)
 	if err := f.client.SetAside(); err != nil {
-		return false, fmt.Errorf("set the damaged clone aside: %w", err)
+		return fmt.Errorf("set the damaged clone aside: %w", err)
 	}
 	if err := f.fetch(ctx, at); err != nil {
-		return false, fmt.Errorf("the clone is damaged and cannot be fetched again: %w", err)
+		return fmt.Errorf("the clone is damaged and cannot be fetched again: %w", err)
 	}
 	f.mu.Lock()
-	f.mended = at
+	f.mended, f.mendedAt = at, f.cfg.Clock()
 	f.mu.Unlock()
-	return true, nil
+	return nil
 }
 
 // limitError gives the reason for a child that used up its limits without saying so itself.
