@@ -34,8 +34,6 @@ const (
 	ReasonBackingOff = "BackingOff"
 	// ReasonWaiting: something else must happen first.
 	ReasonWaiting = "Waiting"
-	// ReasonNotReady: a part of the whole is not as it should be; the message names it.
-	ReasonNotReady = "NotReady"
 	// ReasonPanicked: the part's code panicked, which is a bug; other parts go on.
 	ReasonPanicked = "Panicked"
 	// ReasonHung: the part did not come back by its deadline; other parts go on.

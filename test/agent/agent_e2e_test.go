@@ -9,14 +9,10 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/clientcmd"
-
 	"github.com/holdfast-dev/holdfast/edgeagent"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
-	"github.com/holdfast-dev/holdfast/reconciler/hub/install"
 	"github.com/holdfast-dev/holdfast/test/fleetrepo"
 	"github.com/holdfast-dev/holdfast/test/gitserver"
 	"github.com/holdfast-dev/holdfast/test/lab"
@@ -206,27 +202,8 @@ func TestReportReachesItsEdgeNode(t *testing.T) {
 			return c.Reason == reason
 		}
 	}
-	objects, err := install.Objects()
-	if err != nil {
-		t.Fatal(err)
-	}
-	rest, err := clientcmd.BuildConfigFromFlags("", l.AdminKubeconfig())
-	if err != nil {
-		t.Fatal(err)
-	}
-	rest.QPS = -1
-	cluster, err := dynamic.NewForConfig(rest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := install.Apply(t.Context(), cluster, objects, func(install.Step) {}); err != nil {
-		t.Fatal(err)
-	}
-	edgeNode := map[string]any{"apiVersion": "fleet.holdfast.dev/v1alpha1", "kind": "EdgeNode", "metadata": map[string]any{"name": s.node},
-		"spec": map[string]any{"fleet": verifytest.Fleet, "pool": "berlin"}}
-	if err := l.Request(t.Context(), "POST", "/apis/fleet.holdfast.dev/v1alpha1/edgenodes", edgeNode, nil); err != nil {
-		t.Fatal(err)
-	}
+	installAll(t, l)
+	addEdgeNode(t, l, s.node)
 	s.stop() // a node waits a minute or two for an EdgeNode that is missing; a restart looks at once
 	s.run()
 	s.eventually("a report", reported(condition.ReasonSent))

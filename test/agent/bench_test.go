@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,13 +14,13 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent"
+	"github.com/holdfast-dev/holdfast/edgeagent/kube"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/test/fleetrepo"
 	"github.com/holdfast-dev/holdfast/test/gitserver"
@@ -239,82 +238,51 @@ func memory(tb testing.TB, pid int) (rss, anon float64) {
 	return rss, anon
 }
 
-// BenchmarkManyAgents runs many agents in one process against one Git server and one API server's stand-in, and measures what
-// each costs while nothing changes. Neither figure may grow with their number.
+// BenchmarkManyAgents runs many agents in one process against one Git server and one API server, and measures what each costs
+// while nothing changes. No figure may grow with their number.
 func BenchmarkManyAgents(b *testing.B) {
+	l, f, enrolled := manySite(b)
 	for _, n := range []int{50, 500} {
 		b.Run(fmt.Sprintf("agents=%d", n), func(b *testing.B) {
 			for b.Loop() {
-				manyAgents(b, n)
+				manyAgents(b, l, f, enrolled, n)
 			}
 		})
 	}
 }
 
-// api stands in for the API server of many nodes; it counts what it is asked.
-type api struct {
+// counted passes everything on to a real API server, and counts.
+type counted struct {
+	*kube.Client
 	requests *atomic.Int64
-	mu       sync.Mutex // guards labels
-	labels   map[string]string
 }
 
-func (a *api) Get(_ context.Context, _ string, into any) error {
-	a.requests.Add(1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	owned := map[string]any{}
-	for k := range a.labels {
-		owned["f:"+k] = map[string]any{}
-	}
-	raw, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": "u", "labels": a.labels, "managedFields": []any{map[string]any{
-		"manager": "holdfast-agent", "operation": "Apply", "fieldsV1": map[string]any{"f:metadata": map[string]any{"f:labels": owned}}}}}})
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(raw, into)
+func (c counted) Get(ctx context.Context, path string, into any) error {
+	c.requests.Add(1)
+	return c.Client.Get(ctx, path, into)
 }
 
-func (a *api) Apply(_ context.Context, path, _ string, _ bool, object any) error {
-	a.requests.Add(1)
-	raw, err := json.Marshal(object)
-	if err != nil || strings.HasSuffix(path, "/status") {
-		return err
-	}
-	var o struct {
-		Metadata struct{ Labels map[string]string }
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	err = json.Unmarshal(raw, &o)
-	a.labels = o.Metadata.Labels
-	return err
+func (c counted) Apply(ctx context.Context, path, manager string, check bool, object any) error {
+	c.requests.Add(1)
+	return c.Client.Apply(ctx, path, manager, check, object)
 }
 
-func (a *api) Watch(ctx context.Context, _, _ string, _ func(json.RawMessage)) error {
-	a.requests.Add(1)
-	<-ctx.Done()
-	return ctx.Err()
+func (c counted) Watch(ctx context.Context, path, name string, each func(json.RawMessage)) error {
+	c.requests.Add(1)
+	return c.Client.Watch(ctx, path, name, each)
 }
 
 const manyWindow = 2 * time.Minute
 
-func manyAgents(b *testing.B, n int) {
-	pool := fleetrepo.Pool{Name: "berlin", Nodes: map[string]map[string]string{}}
-	for i := range 20 {
-		pool.Nodes[fmt.Sprintf("n%d", i)] = map[string]string{"rack": "7"}
-	}
-	f := fleetrepo.Start(b, gitserver.Config{Plain: true}, pool)
+// manyNodes is how many Nodes there are: further agents act for the same ones, which costs an API server the same.
+const manyNodes = 20
+
+func manyAgents(b *testing.B, l *lab.Lab, f *fleetrepo.Fleet, enrolled []string, n int) {
 	root := tempDir(b)
 	var states []string
-	for i := range 20 { // one enrolment a node; the further agents are copies of them
-		state := filepath.Join(root, fmt.Sprint(i))
-		if _, err := edgeagent.Enroll(b.Context(), edgeagent.EnrollOptions{State: state, Node: fmt.Sprintf("n%d", i), Pool: "berlin", URL: f.URL, Branch: "main", Anchor: f.Anchor()}); err != nil {
-			b.Fatal(err)
-		}
-	}
 	for i := range n {
-		state := filepath.Join(root, fmt.Sprint("c", i))
-		if err := os.CopyFS(state, os.DirFS(filepath.Join(root, fmt.Sprint(i%20)))); err != nil {
+		state := filepath.Join(root, strconv.Itoa(i))
+		if err := os.CopyFS(state, os.DirFS(enrolled[i%manyNodes])); err != nil {
 			b.Fatal(err)
 		}
 		states = append(states, state)
@@ -322,18 +290,23 @@ func manyAgents(b *testing.B, n int) {
 	before := heap()
 	var requests atomic.Int64
 	for _, state := range states {
-		a, err := edgeagent.Open(edgeagent.Options{Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress}, API: &api{requests: &requests}})
+		cfg, err := kube.Load(filepath.Join(state, "credentials", "kubeconfig"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		a, err := edgeagent.Open(edgeagent.Options{Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress},
+			API: counted{kube.New(cfg, "holdfast-agent/bench"), &requests}})
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer runAgent(b, a)()
 	}
-	for _, state := range states { // each has verified its first poll
+	for _, state := range states { // each has verified its first poll, and applied its plan
 		if _, err := (edgeagent.Control{State: state}).Sync(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
-	http.DefaultClient.CloseIdleConnections()
+	time.Sleep(time.Minute) // their reports are sent and kept by then
 	f.Git.Reset()
 	requests.Store(0)
 	time.Sleep(manyWindow) // what is measured is what agents cost while nothing changes
@@ -342,6 +315,35 @@ func manyAgents(b *testing.B, n int) {
 	b.ReportMetric(float64(requests.Load())/perMinute, "api-requests/agent-minute")
 	b.ReportMetric((heap()-before)/float64(n)/1024, "heap-kB/agent")
 	b.ReportMetric(float64(runtime.NumGoroutine())/float64(n), "goroutines/agent")
+}
+
+// manySite makes a fleet of manyNodes in a real cluster and enrols them all.
+func manySite(b *testing.B) (l *lab.Lab, f *fleetrepo.Fleet, enrolled []string) {
+	l = labtest.Shared(b)
+	installAll(b, l)
+	pool := fleetrepo.Pool{Name: "berlin", Nodes: map[string]map[string]string{}}
+	name := func(i int) string { return fmt.Sprintf("many-n%d", i) }
+	for i := range manyNodes {
+		pool.Nodes[name(i)] = map[string]string{"rack": "7"}
+	}
+	f = fleetrepo.Start(b, gitserver.Config{Plain: true}, pool)
+	root := tempDir(b)
+	for i := range manyNodes {
+		if _, err := l.AddNode(b.Context(), lab.NodeOptions{Name: name(i)}); err != nil {
+			b.Fatal(err)
+		}
+		addEdgeNode(b, l, name(i))
+		kubeconfig, err := l.NodeKubeconfig(name(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		state := filepath.Join(root, strconv.Itoa(i))
+		if _, err := edgeagent.Enroll(b.Context(), edgeagent.EnrollOptions{State: state, Node: name(i), Pool: "berlin", URL: f.URL, Branch: "main", Anchor: f.Anchor(), Kubeconfig: kubeconfig}); err != nil {
+			b.Fatal(err)
+		}
+		enrolled = append(enrolled, state)
+	}
+	return l, f, enrolled
 }
 
 // heap gives what the process holds, in bytes, with its stacks.
