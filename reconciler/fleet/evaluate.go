@@ -32,14 +32,15 @@ func Evaluate(in Input) (*plan.Pool, error) {
 		return nil, ps
 	}
 	v := cuecontext.New(cuecontext.EvaluatorVersion(cuecontext.EvalV3)).BuildInstance(inst)
+	value := v.LookupPath(cue.MakePath(cue.Str("pool")))
+	if in.Pool == "" && value.Exists() {
+		return nil, Problems{src.problem("pool", "the root declares a pool: write it in "+poolsDir+"<name>")}
+	}
 	// The options are those of `cue vet`.
 	if err := v.Validate(cue.Attributes(true), cue.Definitions(true), cue.Hidden(true), cue.Concrete(true)); err != nil {
 		return nil, src.problems(err)
 	}
-	value := v.LookupPath(cue.MakePath(cue.Str("pool")))
 	switch {
-	case in.Pool == "" && value.Exists():
-		return nil, Problems{src.problem("pool", "the root declares a pool: write it in "+poolsDir+"<name>")}
 	case in.Pool == "":
 		return nil, nil
 	case !value.Exists():

@@ -142,8 +142,9 @@ func packagePos(f *ast.File) position {
 // noRegistry is the module registry: there is none, because nodes evaluate with no network.
 type noRegistry struct{}
 
-func (noRegistry) refuse(what string) error {
-	return fmt.Errorf("module %s is not in the fleet repo: nodes have no module registry; put its files under cue.mod/pkg/%s", what, what)
+func (noRegistry) refuse(module string) error {
+	name, _, _ := strings.Cut(module, "@")
+	return fmt.Errorf("module %s is not in the fleet repo: nodes have no module registry; put its files under cue.mod/pkg/%s", module, name)
 }
 
 func (r noRegistry) ModFile(_ context.Context, mv module.Version) (*modfile.File, error) {
