@@ -43,4 +43,9 @@ var commands = []func(*cli.Env) *cobra.Command{
 	newVetCommand,
 	newPlanCommand,
 	newDiffCommand,
+	newInstallCommand,
+	newStatusCommand,
+	newVerifyCommand,
+	newCountersignCommand,
+	newReanchorCommand,
 }
