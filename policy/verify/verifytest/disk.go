@@ -11,7 +11,7 @@ import (
 // initBare makes the folders of a bare repository that git can serve and push to.
 func (r *Repo) initBare() {
 	r.tb.Helper()
-	for _, d := range []string{"objects/info", "objects/pack", "refs/heads", "refs/notes", "refs/tags"} {
+	for _, d := range []string{"hooks", "objects/info", "objects/pack", "refs/heads", "refs/notes", "refs/tags"} {
 		check(r.tb, os.MkdirAll(filepath.Join(r.Dir, d), 0o755))
 	}
 	for name, content := range map[string]string{
