@@ -27,7 +27,7 @@ type Config struct {
 
 // Signer signs with one key. Close it after use.
 type Signer struct {
-	ssh.Signer
+	ssh.AlgorithmSigner // RSA must be told not to use SHA-1
 	agent net.Conn // nil for a key from a file
 }
 
@@ -78,7 +78,7 @@ func fromFile(c Config, data []byte) (*Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a private key that can be used here: %w (of a security key give the .pub file, with the key in ssh-agent)", err)
 	}
-	return &Signer{Signer: s}, nil
+	return newSigner(s, nil)
 }
 
 func fromAgent(c Config, data []byte) (*Signer, error) {
@@ -100,9 +100,17 @@ func fromAgent(c Config, data []byte) (*Signer, error) {
 	}
 	for _, s := range signers {
 		if bytes.Equal(s.PublicKey().Marshal(), want.Marshal()) {
-			return &Signer{Signer: s, agent: conn}, nil
+			return newSigner(s, conn)
 		}
 	}
 	conn.Close()
 	return nil, fmt.Errorf("ssh-agent does not hold %s: ssh-add it", ssh.FingerprintSHA256(want))
+}
+
+func newSigner(s ssh.Signer, conn net.Conn) (*Signer, error) {
+	a, ok := s.(ssh.AlgorithmSigner)
+	if !ok {
+		return nil, fmt.Errorf("a key of type %s, which cannot sign here", s.PublicKey().Type())
+	}
+	return &Signer{AlgorithmSigner: a, agent: conn}, nil
 }
