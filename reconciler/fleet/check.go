@@ -65,16 +65,22 @@ func (c *Checker) Problems() Problems {
 	return ps.tidy()
 }
 
+// checkMove follows a node from pool to pool, as its agent would, and says what is wrong on the way.
 func (c *Checker) checkMove(node, to string) string {
-	switch {
-	case !c.pools[to]:
-		return fmt.Sprintf("node %s moved to pool %s, which is not there", node, to)
-	case !slices.Contains(c.nodes[node], to):
-		where := "no pool has it"
-		if at := c.nodes[node]; len(at) > 0 {
-			where = "it is in " + strings.Join(at, " and ")
+	for seen := map[string]bool{}; !slices.Contains(c.nodes[node], to); {
+		next, moved := c.movers[to][node]
+		switch {
+		case !c.pools[to]:
+			return fmt.Sprintf("node %s moved to pool %s, which is not there", node, to)
+		case !moved && len(c.nodes[node]) == 0:
+			return fmt.Sprintf("node %s moved to pool %s, which does not name it: no pool does", node, to)
+		case !moved:
+			return fmt.Sprintf("node %s moved to pool %s, which does not name it: it is in %s", node, to, strings.Join(c.nodes[node], " and "))
+		case seen[to]:
+			return fmt.Sprintf("node %s moves in a circle: from pool %s it gets back there", node, to)
 		}
-		return fmt.Sprintf("node %s moved to pool %s, which does not name it: %s", node, to, where)
+		seen[to] = true
+		to = next
 	}
 	return ""
 }

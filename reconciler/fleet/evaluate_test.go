@@ -10,14 +10,20 @@ import (
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
 )
 
+// TestEvaluate has one pool in full: its settings come from the fleet, the pool, a profile and the node itself.
 func TestEvaluate(t *testing.T) {
-	in := fleettest.Input(fleettest.Files(5, 5), 0)
-	p, err := fleet.Evaluate(in)
+	p, err := fleet.Evaluate(fleettest.Input(fleettest.Files(2, 2), 0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, _ := plan.Canonical(p)
-	t.Log(string(b))
+	got, err := plan.Canonical(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"annotations":{"kelp.example/contact":"store@kelp.example"},"displayName":"Site 0","fleet":"kelp","labels":{"kelp.example/brand":"kelp","topology.kubernetes.io/region":"eu-west"},"name":"site-00000","nodes":[{"agent":{"freshness":"720h0m0s","limits":{"cpu":"30s","memoryMB":256,"repoMB":512},"pollInterval":"1m0s"},"annotations":{"kelp.example/contact":"store@kelp.example"},"arch":"amd64","fleet":"kelp","hardware":{"cpus":16,"memoryMB":65536,"model":"R200","serial":"S-1","vendor":"Acme"},"labels":{"kelp.example/brand":"kelp","kelp.example/role":"server","topology.kubernetes.io/region":"eu-west"},"name":"site-00000-server","pool":"site-00000"},{"agent":{"freshness":"720h0m0s","limits":{"cpu":"30s","memoryMB":256,"repoMB":512},"pollInterval":"1m0s"},"annotations":{"kelp.example/contact":"store@kelp.example"},"arch":"arm64","fleet":"kelp","hardware":{"cpus":4,"memoryMB":4096,"model":"T1","vendor":"Acme"},"labels":{"kelp.example/brand":"kelp","kelp.example/role":"till","topology.kubernetes.io/region":"eu-west"},"name":"site-00000-till-1","pool":"site-00000","taints":[{"effect":"NoSchedule","key":"kelp.example/till","value":"true"}]}],"type":"Edge"}`
+	if string(got) != want {
+		t.Fatalf("got  %s\nwant %s", got, want)
+	}
 }
 
 func TestEvaluateDigestIgnoresFileOrder(t *testing.T) {
