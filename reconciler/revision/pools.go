@@ -68,8 +68,8 @@ func (f *Follower) Pool(ctx context.Context, commit, pool string) (*plan.Pool, e
 		return nil, err
 	}
 	out, err := call[evaluateOutput](ctx, f, childEvaluate, lim, in, at)
-	if limit := (*source.Error)(nil); errors.As(err, &limit) {
-		return nil, &fleet.LimitError{Pool: pool, Err: err}
+	if limit := (*exhausted)(nil); errors.As(err, &limit) {
+		return nil, &fleet.LimitError{Pool: pool, Err: limit.err}
 	}
 	if err != nil {
 		return nil, err

@@ -6,8 +6,6 @@ package revision
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -198,62 +196,4 @@ func (f *Follower) Verify(ctx context.Context, state verify.State, at source.Ref
 
 func (f *Follower) verifyLimits() sandbox.Limits {
 	return f.bound(f.cfg.Verify, sandbox.Limits{MemoryMB: 256, CPU: time.Minute, Timeout: 2 * time.Minute})
-}
-
-// call runs one child that reads the clone. If the clone turns out to be damaged it is fetched again, once for the same
-// refs, and the child is run again.
-func call[Out any, O interface {
-	*Out
-	outcome() *failure
-}](ctx context.Context, f *Follower, name string, lim sandbox.Limits, in any, at source.Refs) (Out, error) {
-	for {
-		out, err := sandbox.Call[Out](ctx, name, lim, in)
-		if err != nil {
-			return out, limitError(name, err)
-		}
-		failed := O(&out).outcome()
-		if failed == nil {
-			return out, nil
-		}
-		if !failed.Damaged {
-			return out, failed.err()
-		}
-		if err := f.mend(ctx, at, failed); err != nil {
-			return out, err
-		}
-	}
-}
-
-// mend fetches a damaged clone again, unless that was just done for the same refs: then it is not the clone that is at
-// fault.
-func (f *Follower) mend(ctx context.Context, at source.Refs, why *failure) error {
-	f.fetching.Lock()
-	defer f.fetching.Unlock()
-	f.mu.Lock()
-	repeated := f.mended == at && f.cfg.Clock().Sub(f.mendedAt) < again
-	f.mu.Unlock()
-	if repeated || at.Tip == "" {
-		return why.err()
-	}
-	f.cfg.Log.Warn("the clone is damaged: fetching it again", "dir", f.cfg.Source.Dir, "reason", condition.ReasonRepaired, "cause", why.Message)
-	if err := f.client.SetAside(); err != nil {
-		return fmt.Errorf("set the damaged clone aside: %w", err)
-	}
-	if err := f.fetch(ctx, at); err != nil {
-		return fmt.Errorf("the clone is damaged and cannot be fetched again: %w", err)
-	}
-	f.mu.Lock()
-	f.mended, f.mendedAt = at, f.cfg.Clock()
-	f.mu.Unlock()
-	return nil
-}
-
-// limitError gives the reason for a child that used up its limits without saying so itself.
-func limitError(name string, err error) error {
-	for _, limit := range []error{sandbox.ErrMemory, sandbox.ErrCPU, sandbox.ErrTimeout, sandbox.ErrOutput} {
-		if errors.Is(err, limit) {
-			return &source.Error{Reason: condition.ReasonTooLarge, Err: fmt.Errorf("the revision costs too much: %w", err)}
-		}
-	}
-	return fmt.Errorf("run %s: %w", name, err)
 }

@@ -504,7 +504,7 @@ func TestExplain(t *testing.T) {
 		{nil, "", ""},
 		{errors.New("boom"), condition.ReasonBackingOff, "boom"},
 		{fmt.Errorf("fetch: %w", &source.Error{Reason: condition.ReasonDiskFull, Err: errors.New("full")}), condition.ReasonDiskFull, "fetch: full"},
-		{&reconciler.Waiting{Reason: condition.ReasonWaiting, After: time.Second, Err: errors.New("later")}, condition.ReasonWaiting, "later (next try in 1s)"},
+		{&reconciler.Waiting{Reason: condition.ReasonUnreachable, After: time.Second, Err: errors.New("later")}, condition.ReasonUnreachable, "later (next try in 1s)"},
 		{&verify.Rejection{Reason: verify.Unsigned, Message: "m", Commit: "c"}, verify.Unsigned, "m"},
 		{fleet.Problems{{File: "a.cue", Line: 1, Col: 2, Message: "bad"}}, condition.ReasonInvalidFleet, "a.cue:1:2: bad"},
 	} {

@@ -39,8 +39,8 @@ func ParseAuth(raw []byte) (Auth, error) {
 	return a, nil
 }
 
-// secret says whether a holds anything that must not travel in the clear.
-func (a Auth) secret() bool { return a.Password != "" || a.BearerToken != "" }
+// secret says whether a holds anything that must not travel in the clear. Some forges take a token as the username.
+func (a Auth) secret() bool { return a.Username != "" || a.Password != "" || a.BearerToken != "" }
 
 // String names the fields that are set.
 func (a Auth) String() string {

@@ -18,7 +18,7 @@ const headPrefix = "ref: refs/heads/"
 // initClone makes an empty clone. HEAD comes last: a folder without it is not a clone.
 func initClone(dir, branch string) error {
 	for _, sub := range []string{"objects/pack", "objects/info", "refs/heads", "refs/notes"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ func writeRef(dir, name, id string) error {
 	if id == "" {
 		return os.Remove(file)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
 	return writeFile(file, id+"\n")

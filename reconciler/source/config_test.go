@@ -23,6 +23,7 @@ func TestValidate(t *testing.T) {
 		{"http://git.example.com/fleet.git", source.Auth{}, ""},
 		{"http://git.example.com/fleet.git", source.Auth{Password: "p"}, "never travel over plain http"},
 		{"http://git.example.com/fleet.git", source.Auth{BearerToken: "p"}, "never travel over plain http"},
+		{"http://git.example.com/fleet.git", source.Auth{Username: "t"}, "never travel over plain http"},
 		{"http://127.0.0.1/fleet.git", source.Auth{BearerToken: "p"}, "never travel over plain http"},
 		{"ssh://git@git.example.com/fleet.git", hosts, ""},
 		{"ssh://git@git.example.com:2222/fleet.git", hosts, ""},
@@ -63,7 +64,7 @@ func TestAuthPrintsNoSecrets(t *testing.T) {
 	a := source.Auth{Username: "u-secret", Password: "p-secret", BearerToken: "t-secret", Identity: "i-secret", IdentityPassphrase: "x-secret"}
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "auth", a)
-	for _, text := range []string{fmt.Sprint(a), fmt.Sprintf("%+v", a), fmt.Sprintf("%#v", a), fmt.Sprintf("%s", a), log.String(), fmt.Sprintf("%+v", source.Config{Auth: a})} {
+	for _, text := range []string{fmt.Sprint(a), fmt.Sprintf("%+v", a), fmt.Sprintf("%#v", a), log.String(), fmt.Sprintf("%+v", source.Config{Auth: a})} {
 		if strings.Contains(text, "-secret") || !strings.Contains(text, "password") {
 			t.Errorf("got %s", text)
 		}

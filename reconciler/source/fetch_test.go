@@ -19,6 +19,7 @@ import (
 )
 
 func TestFetchOnlyWhatIsNew(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)
@@ -57,6 +58,7 @@ func TestFetchOnlyWhatIsNew(t *testing.T) {
 
 // TestForcePush: a rewritten branch is fetched like any other; whether it is believed is for the verdict.
 func TestForcePush(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	u.commit("main", 50)
 	s := u.serve(gitserver.Config{})
@@ -77,6 +79,7 @@ func TestForcePush(t *testing.T) {
 }
 
 func TestManyFetchesStayFewPacks(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)
@@ -105,6 +108,7 @@ func TestManyFetchesStayFewPacks(t *testing.T) {
 
 // TestHeals damages the clone in every way there is a name for: the next fetch mends it and says so.
 func TestHeals(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	u.commit("main", 20)
 	u.note()
@@ -190,6 +194,7 @@ func TestHeals(t *testing.T) {
 
 // TestDamagedAndServerDown: without a server nothing can be mended, but it is after that.
 func TestDamagedAndServerDown(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)
@@ -221,6 +226,7 @@ func removeAll(t *testing.T, name string) {
 // TestKilledInTheMiddle ends the fetching child with SIGKILL while the pack arrives, again and again: refs stay, nothing
 // piles up, and the next fetch succeeds.
 func TestKilledInTheMiddle(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)
@@ -255,6 +261,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 
 // TestKilledBeforeTheRefsMoved: the pack is in place, the refs are not. Nothing is transferred again.
 func TestKilledBeforeTheRefsMoved(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)
@@ -276,6 +283,7 @@ func TestKilledBeforeTheRefsMoved(t *testing.T) {
 }
 
 func TestOneFetchAtATime(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)
@@ -302,39 +310,6 @@ func TestOneFetchAtATime(t *testing.T) {
 	intact(t, cfg.Dir, refs)
 }
 
-// TestDiskFull fetches onto a file system of one megabyte.
-func TestDiskFull(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skipf("mounting a small file system needs root: %v", err)
-	}
-	defer func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	}()
-	u := newUpstream(t)
-	s := u.serve(gitserver.Config{Plain: true})
-	cfg := config(t, s)
-	cfg.Dir = filepath.Join(dir, "repo")
-	c := newClient(t, cfg)
-	before, _ := follow(t, c)
-	blob(u, 2<<20)
-	want, err := c.Poll(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		_, err = c.Fetch(t.Context(), want)
-		wantReason(t, err, condition.ReasonDiskFull)
-		intact(t, cfg.Dir, before)
-	}
-	u.git("", "update-ref", "refs/heads/main", before.Tip)
-	u.commit("main", 1)
-	after, _ := follow(t, c) // what did not fit is not in the way
-	intact(t, cfg.Dir, after)
-}
-
 // blob commits a file of n bytes that cannot be compressed to less than three quarters.
 func blob(u *upstream, n int) {
 	u.tb.Helper()
@@ -345,6 +320,7 @@ func blob(u *upstream, n int) {
 }
 
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*source.Limits)
 		build  func(*upstream)
@@ -376,6 +352,7 @@ func TestTooLarge(t *testing.T) {
 
 // TestOutgrown: unreachable history that a rewritten branch left behind does not keep new history out.
 func TestOutgrown(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	cfg := config(t, u.serve(gitserver.Config{Plain: true}))
 	cfg.Limits.RepoBytes = 2 << 20
@@ -399,6 +376,7 @@ func TestOutgrown(t *testing.T) {
 
 // TestStandstill: a transfer that stops in the middle ends after the idle time-out, long before the fetch's.
 func TestStandstill(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)

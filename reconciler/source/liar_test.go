@@ -92,6 +92,7 @@ func commitOf(tree string, parents ...string) []byte {
 
 // TestLiars: a server cannot make the clone name anything that is not a whole commit.
 func TestLiars(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	blob := []byte("hello")
@@ -143,6 +144,7 @@ func TestLiars(t *testing.T) {
 // TestHugeObjects: 1 GiB of zeros takes a megabyte to send, a folder of a million names not much more. They are refused at
 // their first bytes: the child has 160 MiB, and next to nothing is written.
 func TestHugeObjects(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	for name, c := range map[string]struct {
@@ -179,6 +181,7 @@ func TestHugeObjects(t *testing.T) {
 
 // TestEndlessPack: a pack without end stops at the bound on the clone.
 func TestEndlessPack(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	cfg := config(t, s)

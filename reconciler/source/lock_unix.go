@@ -13,7 +13,7 @@ import (
 // lockClone keeps other processes from fetching into the clone. The kernel drops the lock when its holder ends, however it
 // ends: a lock file that is left behind locks nothing.
 func lockClone(dir string) (unlock func() error, err error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, storing("make the clone's parent folder", err)
 	}
 	f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR, 0o600)

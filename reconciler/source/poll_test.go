@@ -25,6 +25,7 @@ import (
 )
 
 func TestPollAndFetchOverHTTP(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	for name, c := range map[string]struct {
 		server gitserver.Config
@@ -51,6 +52,7 @@ func TestPollAndFetchOverHTTP(t *testing.T) {
 
 // TestPollCost: a poll of a repository with 10,000 refs is one request, costs at most 2 KB, and touches no disk.
 func TestPollCost(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	addRefs(u, 10_000)
 	s := u.serve(gitserver.Config{Plain: true})
@@ -156,6 +158,7 @@ func identity(tb testing.TB) (pemText string, public ssh.PublicKey) {
 }
 
 func TestPollAndFetchOverSSH(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	key, public := identity(t)
 	other, otherPublic := identity(t)
@@ -221,6 +224,7 @@ func TestPollAndFetchOverSSH(t *testing.T) {
 
 // TestSSHBlackHole: a server that accepts and says nothing costs the poll its deadline, not the agent.
 func TestSSHBlackHole(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -266,6 +270,7 @@ func troubles(other string) map[string]struct {
 
 // TestBadServers: whatever the server does, poll and fetch say what it is, in time, and the clone stays as it was.
 func TestBadServers(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	elsewhere := u.serve(gitserver.Config{})
 	s := u.serve(gitserver.Config{Username: "node", Password: "s3cret"})
@@ -277,7 +282,7 @@ func TestBadServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := cfg
 			if silent := name == "hanging" || name == "black hole"; silent {
-				cfg.Limits.PollTimeout, cfg.Limits.FetchTimeout, cfg.Limits.IdleTimeout = time.Second, 4*time.Second, time.Second
+				cfg.Limits.PollTimeout, cfg.Limits.FetchTimeout, cfg.Limits.IdleTimeout = 500*time.Millisecond, 2*time.Second, 500*time.Millisecond
 			}
 			client := newClient(t, cfg) // a connection of its own: a black hole swallows those that are open
 			s.Set(c.fault)
@@ -307,6 +312,7 @@ func TestBadServers(t *testing.T) {
 }
 
 func TestServerDown(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{})
 	cfg := config(t, s)
@@ -328,6 +334,7 @@ func TestServerDown(t *testing.T) {
 }
 
 func TestBranchMissing(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{})
 	cfg := config(t, s)
@@ -338,6 +345,7 @@ func TestBranchMissing(t *testing.T) {
 }
 
 func TestWrongCA(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s, other := u.serve(gitserver.Config{}), u.serve(gitserver.Config{})
 	cfg := config(t, s)
@@ -351,6 +359,7 @@ func TestWrongCA(t *testing.T) {
 
 // TestProxy: requests go through the proxy that is named.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	s := u.serve(gitserver.Config{Plain: true})
 	proxied := 0
@@ -385,6 +394,7 @@ func TestProxy(t *testing.T) {
 }
 
 func TestCurrentWithoutClone(t *testing.T) {
+	t.Parallel()
 	u := newUpstream(t)
 	cfg := config(t, u.serve(gitserver.Config{}))
 	refs, err := newClient(t, cfg).Current()

@@ -109,11 +109,16 @@ func protocolError(cfg Config, err error) error {
 	}
 	if e := (*errServer)(nil); errors.As(err, &e) {
 		if strings.Contains(e.text, "not our ref") {
-			return fail(condition.ReasonUnreachable, "%s no longer has what it offered: the branch moved; the next poll will tell", cfg.URL)
+			return moved(cfg.URL)
 		}
 		return fail(condition.ReasonUnreachable, "%s: %w", cfg.URL, err)
 	}
 	return fail(condition.ReasonProtocolError, "%s: %w (it must speak Git protocol version 2: git 2.18 or newer)", cfg.URL, err)
+}
+
+// moved is for a server that no longer has what it offered a moment ago.
+func moved(url string) error {
+	return fail(condition.ReasonUnreachable, "%s no longer has what it offered: the branch moved; the next poll will tell", url)
 }
 
 func branchMissing(cfg Config) error {

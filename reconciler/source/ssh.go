@@ -93,7 +93,14 @@ func (s *sshRemote) pack(ctx context.Context, want, have []string) (io.ReadClose
 			return nil, errors.Join(err, session.Close())
 		}
 	}
+	offered := map[string]bool{}
+	for _, h := range adv.References {
+		offered[h.String()] = true
+	}
 	for _, id := range want {
+		if !offered[id] {
+			return nil, errors.Join(moved(s.remote.String()), session.Close())
+		}
 		req.Wants = append(req.Wants, plumbing.NewHash(id))
 	}
 	for _, id := range have {
