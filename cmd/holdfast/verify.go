@@ -37,7 +37,7 @@ first commit that has trust/ is taken at its word. OLD..NEW takes OLD at its wor
 In a pre-receive hook it sees the objects that are being pushed. Countersignatures are read from refs/notes/holdfast;
 a clone has them after "git fetch origin refs/notes/holdfast:refs/notes/holdfast".
 
-It ends with 1 if the verdict is Rejected. docs/trust.md says what to do about each reason.`,
+It ends with 1 if the verdict is Rejected. docs/reasons.md says what to do about each reason.`,
 		Example: `  holdfast verify --anchor 3f2a91c
   holdfast verify origin/main..HEAD
   holdfast verify "$old..$new"          in a pre-receive hook`,

@@ -2,7 +2,7 @@ package verify
 
 import "time"
 
-// Reasons of verdicts. They are stable: conditions, metrics and scripts carry them. docs/trust.md says what to do about each.
+// Reasons of verdicts. They are stable: conditions, metrics and scripts carry them. docs/reasons.md says what to do about each.
 const (
 	// Accepted: the revision may be believed.
 	Accepted = "Accepted"
