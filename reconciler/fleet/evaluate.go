@@ -67,9 +67,6 @@ func compile(in Input, w pool, src *sources) (*plan.Pool, error) {
 	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 		n := w.nodes[name]
 		at := "pool.nodes." + quoteLabel(name)
-		if len(name) > 253 {
-			ps = append(ps, src.problem(at, "a node's name has at most 253 characters"))
-		}
 		if to, moved := w.movedTo[name]; moved {
 			ps = append(ps, src.problem("pool.movedTo."+quoteLabel(name), fmt.Sprintf("the pool still has the node %s: remove it from nodes, since it moved to %s", name, to)))
 		}
