@@ -165,7 +165,9 @@ func showText(w io.Writer, s edgeagent.Status) error {
 	if s.Problem != "" {
 		fmt.Fprintf(t, "Problem:\t%s\n", s.Problem)
 	}
-	fmt.Fprintf(t, "\nCONDITION\tSTATUS\tREASON\tMESSAGE\n")
+	if len(s.Conditions) > 0 {
+		fmt.Fprintf(t, "\nCONDITION\tSTATUS\tREASON\tMESSAGE\n")
+	}
 	for _, c := range s.Conditions {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", c.Type, c.Status, c.Reason, c.Message)
 	}

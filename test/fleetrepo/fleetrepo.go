@@ -57,7 +57,8 @@ func One(pool, node, key, value string) Pool {
 	return Pool{Name: pool, Nodes: map[string]map[string]string{node: {key: value}}}
 }
 
-// Start makes a fleet with these pools in its first commit, which is the anchor, and serves it until the test ends.
+// Start makes a fleet with these pools in its first commit, which is the anchor, and serves it until the test ends. Equal fleets
+// have equal commit ids.
 func Start(tb testing.TB, cfg gitserver.Config, pools ...Pool) *Fleet {
 	tb.Helper()
 	files := verifytest.Files{}
@@ -68,7 +69,7 @@ func Start(tb testing.TB, cfg gitserver.Config, pools ...Pool) *Fleet {
 		maps.Copy(files, p.File())
 	}
 	cfg.Root = tb.TempDir()
-	f := &Fleet{Repo: verifytest.New(tb, verifytest.At(filepath.Join(cfg.Root, "fleet.git")), verifytest.WithFiles(files))}
+	f := &Fleet{Repo: verifytest.New(tb, verifytest.At(filepath.Join(cfg.Root, "fleet.git")), verifytest.WithFiles(files), verifytest.Seeded())}
 	var err error
 	if f.Git, err = gitserver.Start(cfg); err != nil {
 		tb.Fatal(err)
