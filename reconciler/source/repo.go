@@ -111,8 +111,8 @@ func (r *Repo) Tree(id string) ([]Entry, error) {
 		return nil, err
 	}
 	var list []Entry
-	err = pack.WalkTree(raw, func(mode, name string, to pack.ID) error {
-		list = append(list, Entry{name, mode, to.String()})
+	err = pack.WalkTree(raw, func(mode string, name []byte, to pack.ID) error {
+		list = append(list, Entry{string(name), mode, to.String()})
 		return nil
 	})
 	if err != nil {
@@ -157,19 +157,33 @@ func (r *Repo) At(commit, path string) (Entry, bool, error) {
 		if at.Mode != pack.Folder {
 			return Entry{}, false, nil
 		}
-		list, err := r.Tree(at.Hash)
-		if err != nil {
+		next, found, err := r.find(at.Hash, name)
+		if err != nil || !found {
 			return Entry{}, false, err
 		}
-		found := false
-		for _, e := range list {
-			if e.Name == name {
-				at, found = e, true
-			}
-		}
-		if !found {
-			return Entry{}, false, nil
-		}
+		at = next
 	}
 	return at, true, nil
+}
+
+// errFound ends a walk.
+var errFound = errors.New("found")
+
+// find gives a tree's entry of that name.
+func (r *Repo) find(tree, name string) (e Entry, found bool, err error) {
+	raw, err := r.kind(tree, "tree")
+	if err != nil {
+		return Entry{}, false, err
+	}
+	err = pack.WalkTree(raw, func(mode string, at []byte, to pack.ID) error {
+		if string(at) != name {
+			return nil
+		}
+		e = Entry{name, mode, to.String()}
+		return errFound
+	})
+	if err == nil || errors.Is(err, errFound) {
+		return e, err != nil, nil
+	}
+	return Entry{}, false, fmt.Errorf("tree %s: %w", tree, err)
 }

@@ -21,7 +21,7 @@ func (l *linkSet) add(kind Kind, id ID, raw []byte) error {
 	case Tag:
 		err = l.addHeader(raw, "object", "")
 	case Tree:
-		err = WalkTree(raw, func(mode, name string, to ID) error {
+		err = WalkTree(raw, func(mode string, _ []byte, to ID) error {
 			if mode != Submodule {
 				l.ids = append(l.ids, to)
 			}
@@ -78,8 +78,8 @@ const (
 	Symlink   = "120000"
 )
 
-// WalkTree calls f with each entry of a tree, in its order. What f returns ends the walk.
-func WalkTree(raw []byte, f func(mode, name string, id ID) error) error {
+// WalkTree calls f with each entry of a tree, in its order. The name is part of raw. What f returns ends the walk.
+func WalkTree(raw []byte, f func(mode string, name []byte, id ID) error) error {
 	for len(raw) > 0 {
 		mode, rest, ok := bytes.Cut(raw, []byte(" "))
 		if !ok || len(mode) == 0 || len(mode) > 6 {
@@ -89,7 +89,7 @@ func WalkTree(raw []byte, f func(mode, name string, id ID) error) error {
 		if !ok || len(name) == 0 || len(rest) < len(ID{}) {
 			return fmt.Errorf("an entry is cut short")
 		}
-		if err := f(modeName(mode), string(name), ID(rest[:20])); err != nil {
+		if err := f(modeName(mode), name, ID(rest[:20])); err != nil {
 			return err
 		}
 		raw = rest[20:]
