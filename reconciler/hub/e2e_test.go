@@ -11,8 +11,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
 	"github.com/holdfast-dev/holdfast/test/gitserver"
@@ -301,4 +303,42 @@ func TestTaintsUnderConcurrentChange(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestStateIsOneWriters: two hubs that both think they lead cannot both go on.
+func TestStateIsOneWriters(t *testing.T) {
+	w := newWorld(t, "state", nil)
+	cluster, err := kubernetes.NewForConfig(w.asHub)
+	w.must(err)
+	one, two := &configMapState{cluster: cluster, namespace: "state"}, &configMapState{cluster: cluster, namespace: "state"}
+	for _, s := range []*configMapState{one, two} {
+		w.eventually("the hub may read its state", func() error {
+			v, err := s.load(t.Context())
+			if err == nil && v.Anchor != "" {
+				t.Errorf("a new hub has state %+v", v)
+			}
+			return err
+		})
+	}
+	w.eventually("the hub may write its state", func() error {
+		return one.save(t.Context(), stored{Anchor: "a", State: verify.State{Fleet: "state", Accepted: "1", Generation: 1}})
+	})
+	if err := two.save(t.Context(), stored{Anchor: "b"}); !errors.Is(err, errTakenOver) {
+		t.Errorf("the second hub made the state anew: %v", err)
+	}
+	v, err := two.load(t.Context())
+	if err != nil || v.State.Accepted != "1" {
+		t.Fatalf("loaded %+v, %v", v, err)
+	}
+	w.must(one.save(t.Context(), stored{Anchor: "a", State: verify.State{Accepted: "2"}}))
+	if err := two.save(t.Context(), stored{Anchor: "b"}); !errors.Is(err, errTakenOver) {
+		t.Errorf("the second hub wrote over the first: %v", err)
+	}
+	out, err := w.lab.Kubectl(t.Context(), "patch", "configmap", stateName, "-n", "state", "--type=merge", "-p", `{"data":{"state.json":"{"}}`)
+	if err != nil {
+		t.Fatal(out, err)
+	}
+	if _, err := one.load(t.Context()); err == nil || !strings.Contains(err.Error(), "delete it to enrol anew at --anchor") {
+		t.Errorf("a state that cannot be read: %v", err)
+	}
 }
