@@ -84,8 +84,12 @@ func ignorable(err error) error {
 	return err
 }
 
-// maxFanOut bounds how many folders of two digits lead to a note.
-const maxFanOut = 19
+// What a lookup may cost, whoever wrote the notes: Git itself cuts folders of more than some hundred notes, and needs two levels for millions.
+const (
+	maxFanOut       = 4
+	maxNotesFolder  = 1 << 20
+	notesFolderName = "a folder of refs/notes/holdfast"
+)
 
 // of gives the note about an object.
 func (n *notes) of(id string) (Note, error) {
@@ -108,7 +112,7 @@ func (n *notes) of(id string) (Note, error) {
 func (n *notes) lookup(id string) (string, error) {
 	tree, rest := n.root, id
 	for range maxFanOut {
-		raw, err := n.reader.tree(tree, "")
+		raw, err := n.reader.boundedTree(tree, notesFolderName, maxNotesFolder)
 		if err != nil {
 			return "", err
 		}

@@ -83,31 +83,24 @@ func missingLines(text []byte, lines []string) []byte {
 	return out
 }
 
-// putNote gives the tree that has the blob under a name, in the folders that are there: Git reads any mixture.
+// putNote gives the tree that has the blob under a name. It goes by the folders that are there, since Git reads any mixture, and makes
+// one for a name at the root, so that no folder grows beyond what is read.
 func putNote(r *reader, w Writer, tree, name, blob string) (string, error) {
-	var entries []entry
-	if tree != "" {
-		raw, err := r.tree(tree, "")
-		if err != nil {
-			return "", err
-		}
-		for len(raw) > 0 {
-			e, rest, err := nextEntry(raw)
-			if err != nil {
-				return "", fmt.Errorf("the notes' tree is malformed: %w", err)
-			}
-			entries, raw = append(entries, e), rest
-		}
+	entries, err := listNotes(r, tree)
+	if err != nil {
+		return "", err
 	}
-	put := entry{mode: modeFile, name: []byte(name)}
-	id := blob
-	for _, e := range entries {
-		if e.mode == modeTree && len(name) > 2 && string(e.name) == name[:2] {
-			sub, err := putNote(r, w, e.hexID(), name[2:], blob)
-			if err != nil {
-				return "", err
-			}
-			put, id = entry{mode: modeTree, name: e.name}, sub
+	flat := slices.ContainsFunc(entries, func(e entry) bool { return string(e.name) == name })
+	folder := slices.IndexFunc(entries, func(e entry) bool { return e.mode == modeTree && string(e.name) == name[:2] })
+	put, id := entry{mode: modeFile, name: []byte(name)}, blob
+	if !flat && len(name) > 40-2*(maxFanOut-1) && (folder >= 0 || len(name) == 40) {
+		sub := ""
+		if folder >= 0 {
+			sub = entries[folder].hexID()
+		}
+		put = entry{mode: modeTree, name: []byte(name[:2])}
+		if id, err = putNote(r, w, sub, name[2:], blob); err != nil {
+			return "", err
 		}
 	}
 	put.id, _ = hex.DecodeString(id)
@@ -119,4 +112,24 @@ func putNote(r *reader, w Writer, tree, name, blob string) (string, error) {
 		fmt.Fprintf(&b, "%s %s\x00%s", e.mode, e.name, e.id)
 	}
 	return w.Write(kindTree, b.Bytes())
+}
+
+// listNotes gives the entries of a folder of notes; an id of "" is an empty one.
+func listNotes(r *reader, tree string) ([]entry, error) {
+	if tree == "" {
+		return nil, nil
+	}
+	raw, err := r.boundedTree(tree, notesFolderName, maxNotesFolder)
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for len(raw) > 0 {
+		e, rest, err := nextEntry(raw)
+		if err != nil {
+			return nil, fmt.Errorf("the notes' tree is malformed: %w", err)
+		}
+		entries, raw = append(entries, e), rest
+	}
+	return entries, nil
 }

@@ -16,7 +16,7 @@ func (s store) Write(kind string, raw []byte) (string, error) { return s.Repo.Wr
 
 // TestAppendToNote adds lines to notes however deep their folders are, and leaves all others as they were.
 func TestAppendToNote(t *testing.T) {
-	for levels := range 3 {
+	for levels := range 4 {
 		r := newRepo(t)
 		s := enrol(t, r)
 		first := r.MergeRequest(cue("x"), nil)
@@ -39,6 +39,20 @@ func TestAppendToNote(t *testing.T) {
 		if n, _, err := verify.ReadNote(r, r.Notes(), second, verify.Limits{}); err != nil || len(n.Countersignatures) != 1 {
 			t.Fatalf("%d levels: note holds %d countersignatures, %v", levels, len(n.Countersignatures), err)
 		}
+	}
+}
+
+// TestAppendToDeepNotes: folders deeper than anyone looks do no harm.
+func TestAppendToDeepNotes(t *testing.T) {
+	r := newRepo(t)
+	r.Note(r.Anchor(), "seen")
+	r.FanOutNotes(19)
+	next, err := verify.AppendToNote(r, store{r}, verify.NoteChange{Notes: r.Notes(), ID: r.Anchor(), Lines: []string{"one"}, Who: "A <a@example.com>", When: vt.Start})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, text, err := verify.ReadNote(r, next, r.Anchor(), verify.Limits{}); err != nil || string(text) != "one\n" {
+		t.Fatalf("note is %q, %v", text, err)
 	}
 }
 

@@ -102,14 +102,18 @@ func fits(have, want, what string, size, limit int64) error {
 
 // tree reads a tree. path names it in messages.
 func (r *reader) tree(id, path string) ([]byte, error) {
-	if raw, ok := r.trees[id]; ok {
-		return raw, nil
-	}
 	what := "the folder " + path
 	if path == "" {
 		what = "the root folder"
 	}
-	raw, err := r.object(id, kindTree, what, r.limits.TreeBytes)
+	return r.boundedTree(id, what, r.limits.TreeBytes)
+}
+
+func (r *reader) boundedTree(id, what string, limit int64) ([]byte, error) {
+	if raw, ok := r.trees[id]; ok {
+		return raw, fits(kindTree, kindTree, what, int64(len(raw)), limit)
+	}
+	raw, err := r.object(id, kindTree, what, limit)
 	if err != nil {
 		return nil, err
 	}

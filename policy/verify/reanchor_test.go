@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -203,11 +204,28 @@ func TestNotesAreBounded(t *testing.T) {
 		{ask(verify.Limits{NoteSignatures: 4}), verify.Accepted},
 		{ask(verify.Limits{NoteSignatures: 3}), verify.Unsigned},
 		{ask(verify.Limits{NoteBytes: 100}), verify.Unsigned},
+		{ask(verify.Limits{}), verify.Accepted},
 	} {
 		if got.have != got.want {
 			t.Fatalf("got %s, want %s", got.have, got.want)
 		}
 	}
+}
+
+// TestHugeNotesFolder: whoever can write notes could make every lookup dear; such a folder is passed over.
+func TestHugeNotesFolder(t *testing.T) {
+	r := newRepo(t)
+	s := enrol(t, r)
+	c := r.MergeRequest(cue("x"), nil)
+	r.Countersign(c, "bob")
+	accepted(t, r, s)
+	entries := r.Entries(r.TreeOf(r.Notes()))
+	blob := entries[0].ID
+	for i := range 20_000 {
+		entries = append(entries, vt.Entry{Mode: "100644", Name: fmt.Sprintf("z%060d", i), ID: blob})
+	}
+	r.WriteNotes(r.Tree(entries...))
+	rejected(t, r, s, verify.Unsigned)
 }
 
 // TestNotesOfOthers: lines that are not ours, and notes merged by lines, do no harm.

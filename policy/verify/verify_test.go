@@ -109,6 +109,15 @@ func TestRejected(t *testing.T) {
 			p.Roles["ops"] = trust.Role{Principals: []string{"alice"}, Threshold: 1, Paths: []string{"*.cue", "pools/**"}}
 			r.Push("alice", r.TrustFiles(p))
 		}, verify.ThresholdNotMet, []string{"takes 2 of role root (alice, bob, carol)", "signed by alice"}},
+		"a commit that lets itself in": {func(r *vt.Repo) {
+			p := policy()
+			p.Roles[trust.RootRole] = trust.Role{Principals: []string{"mallory", "trudy"}, Threshold: 1, Paths: []string{"trust/**"}}
+			r.Countersign(r.Push("mallory", r.TrustFiles(p)), "trudy")
+		}, verify.UnknownKey, nil},
+		"a merge of another role's signed change": {func(r *vt.Repo) {
+			side := r.Commit(vt.Commit{Files: vt.Files{"pools/berlin/pool.cue": "x"}, By: r.Key("dora"), Detached: true})
+			r.Commit(vt.Commit{Files: vt.Files{"pools/berlin/pool.cue": "x"}, Merge: []string{side}, By: r.Key("alice")})
+		}, verify.PathNotPermitted, nil},
 		"trust by someone else": {func(r *vt.Repo) { r.Push("dora", vt.Files{"trust/README.md": "x"}) }, verify.PathNotPermitted, nil},
 		"threshold by two countersignatures of one": {func(r *vt.Repo) {
 			c := r.Push("alice", vt.Files{"trust/README.md": "x"})
