@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-dev/holdfast/reconciler"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
+	"github.com/holdfast-dev/holdfast/reconciler/revision"
 	"github.com/holdfast-dev/holdfast/reconciler/source"
 )
 
@@ -102,8 +103,9 @@ func (a *Agent) sourced(ctx context.Context, err error) error {
 	}
 	c := condition.Condition{Type: condition.SourceReady, Status: condition.True, Reason: condition.ReasonFetched}
 	if err != nil {
-		c.Status, c.Reason, c.Message = condition.False, reconciler.Reason(err), err.Error()
-		a.log.Warn("read fleet repo", "reason", c.Reason, "err", err)
+		c.Status = condition.False
+		c.Reason, c.Message = revision.Explain(err)
+		a.log.Warn("read fleet repo", "reason", c.Reason, "err", c.Message)
 	}
 	a.board.set(c)
 	return err
@@ -166,7 +168,8 @@ func (a *Agent) plan(ctx context.Context, s store.State, commit string) (*plan.N
 func (a *Agent) accepted(trust verify.State, inForce *store.InForce, planErr error) {
 	planned := condition.Condition{Type: condition.PlanReady, Status: condition.True, Reason: condition.ReasonPlanned}
 	if planErr != nil {
-		planned.Status, planned.Reason, planned.Message = condition.False, reconciler.Reason(planErr), fmt.Sprintf("revision %s: %v", short(trust.Accepted), planErr)
+		reason, message := revision.Explain(planErr)
+		planned.Status, planned.Reason, planned.Message = condition.False, reason, fmt.Sprintf("revision %s: %s", short(trust.Accepted), message)
 	}
 	a.board.update(func(r *condition.Report) {
 		r.Revision = trust.Accepted
@@ -181,14 +184,14 @@ func (a *Agent) accepted(trust verify.State, inForce *store.InForce, planErr err
 // planless remembers that an accepted revision gives this node no plan. If another try may come to another end the error
 // is given back.
 func (a *Agent) planless(refs source.Refs, commit string, planErr error) error {
-	reason := reconciler.Reason(planErr)
-	a.log.Warn("no plan: the plan in force stays", "revision", commit, "reason", reason, "err", planErr)
+	reason, message := revision.Explain(planErr) // bounded: CUE can be wrong in many places
+	a.log.Warn("no plan: the plan in force stays", "revision", commit, "reason", reason, "err", message)
 	a.metrics.planless(reason)
 	switch reason {
 	case condition.ReasonNodeAbsent, condition.ReasonPoolAbsent, condition.ReasonDuplicateNode, condition.ReasonInvalidFleet, condition.ReasonTooLarge:
-		return a.remember(refs, reason, planErr.Error(), commit)
+		return a.remember(refs, reason, message, commit)
 	}
-	return errors.Join(planErr, a.remember(refs, reason, planErr.Error(), commit))
+	return errors.Join(planErr, a.remember(refs, reason, message, commit))
 }
 
 // stale says whether the newest accepted revision is older than the fleet allows. It informs and stops nothing.

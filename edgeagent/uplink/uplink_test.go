@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,13 @@ func (a *api) count() (gets, sent int) {
 	return a.gets, len(a.sent)
 }
 
+// all gives what was sent, and when.
+func (a *api) all() ([]status, []time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.sent), slices.Clone(a.times)
+}
+
 func start(t *testing.T, a *api, changed func(condition.Condition)) (*uplink.Uplink, func()) {
 	u := uplink.New(uplink.Config{API: a, Node: "n1", Log: slog.New(slog.DiscardHandler), Changed: changed})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -118,10 +126,11 @@ func TestChangesAreGatheredAndUnchangedReportsNotSent(t *testing.T) {
 			u.Report(report(r, ""))
 		}
 		time.Sleep(time.Second)
-		if _, n := a.count(); n != 1 || a.sent[0].Revision != "c" || a.sent[0].ObservedGeneration != 7 || a.sent[0].LastReportTime.IsZero() {
-			t.Fatalf("sent %+v", a.sent)
+		sent, _ := a.all()
+		if len(sent) != 1 || sent[0].Revision != "c" || sent[0].ObservedGeneration != 7 || sent[0].LastReportTime.IsZero() {
+			t.Fatalf("sent %+v", sent)
 		}
-		if c := a.sent[0].Conditions; len(c) != 1 || c[0].Type != "Ready" || c[0].LastTransitionTime == "" {
+		if c := sent[0].Conditions; len(c) != 1 || c[0].Type != "Ready" || c[0].LastTransitionTime == "" {
 			t.Fatalf("conditions %+v", c)
 		}
 		gets, _ := a.count()
@@ -170,8 +179,8 @@ func TestLatestIsKeptWhileOffline(t *testing.T) {
 		}
 		a.set(nil)
 		time.Sleep(61 * time.Second)
-		if _, n := a.count(); n != 1 || a.sent[0].Revision != "new" {
-			t.Fatalf("sent %+v", a.sent)
+		if sent, _ := a.all(); len(sent) != 1 || sent[0].Revision != "new" {
+			t.Fatalf("sent %+v", sent)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -193,11 +202,12 @@ func TestReturningNodesAreSpread(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		a.set(nil)
 		time.Sleep(2 * time.Minute)
-		if _, n := a.count(); n != nodes {
-			t.Fatalf("%d of %d reported", n, nodes)
+		_, times := a.all()
+		if len(times) != nodes {
+			t.Fatalf("%d of %d reported", len(times), nodes)
 		}
 		perSecond := map[int64]int{}
-		for _, at := range a.times {
+		for _, at := range times {
 			perSecond[at.Unix()]++
 		}
 		for s, n := range perSecond {
@@ -239,7 +249,8 @@ func TestLongMessagesFitTheCRD(t *testing.T) {
 		defer stop()
 		u.Report(report("r", strings.Repeat("é", 40000)+"\xff"))
 		time.Sleep(time.Second)
-		got := a.sent[0].Conditions[0].Message
+		sent, _ := a.all()
+		got := sent[0].Conditions[0].Message
 		if len(got) > 32768 || len(got) < 32000 || !utf8.ValidString(got) {
 			t.Fatalf("%d bytes", len(got))
 		}
