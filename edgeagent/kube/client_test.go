@@ -271,7 +271,7 @@ func TestKubeconfigsThatAreRefused(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ part, text, want string }{
 		"good":        {"", "", ""},
-		"no context":  {"current", "current-context: y", `no context "y"`},
+		"no context":  {"current", "current-context: z", `no context "z"`},
 		"no cluster":  {"cluster", "clusters: []", `cluster "c"`},
 		"no user":     {"user", "users: []", `user "u"`},
 		"plain http":  {"cluster", `clusters: [{name: c, cluster: {server: "http://h:1"}}]`, "https"},

@@ -316,7 +316,7 @@ func TestTornWrites(t *testing.T) {
 		put0(t, path, whole[:cut])
 		check(fmt.Sprintf("cut at %d", cut))
 	}
-	for off := 0; off < len(whole); off += 97 {
+	for off := 0; off < len(whole); off += 211 {
 		spoiled := bytes.Clone(whole)
 		for i := off; i < min(off+8, len(spoiled)); i++ {
 			spoiled[i] ^= 0xA5
