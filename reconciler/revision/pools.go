@@ -4,17 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"runtime/debug"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/holdfast-dev/holdfast/policy/trust"
 	"github.com/holdfast-dev/holdfast/reconciler"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/fleet"
-	"github.com/holdfast-dev/holdfast/reconciler/plan"
 	"github.com/holdfast-dev/holdfast/reconciler/source"
 )
 
@@ -31,52 +28,18 @@ type layout struct {
 	Pools map[string]string `json:"pools"`
 }
 
+// key is what the plan of one of its pools depends on.
+func (l layout) key(pool string) poolKey {
+	return poolKey{fleet: l.Fleet, root: l.Root, pool: pool, tree: l.Pools[pool]}
+}
+
 // Pools names the pools of a revision: the folders below pools/, sorted.
 func (f *Follower) Pools(ctx context.Context, commit string) ([]string, error) {
 	l, err := f.layout(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(l.Pools))
-	for name := range l.Pools {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names, nil
-}
-
-// Pool gives the plan of one pool of a revision. Pools whose files are the same as in a revision before are not evaluated
-// again. The error has reason PoolAbsent if there is no such pool, is fleet.Problems if the CUE is wrong, and a
-// *fleet.LimitError if evaluating it takes too much. The plan is shared: do not change it.
-func (f *Follower) Pool(ctx context.Context, commit, pool string) (*plan.Pool, error) {
-	l, err := f.layout(ctx, commit)
-	if err != nil {
-		return nil, err
-	}
-	tree, ok := l.Pools[pool]
-	if !ok {
-		return nil, &reconciler.Failed{Reason: condition.ReasonPoolAbsent, Err: fmt.Errorf("revision %.12s has no folder %s/%s: add it, or enrol the node in a pool that is there", commit, poolsFolder, pool)}
-	}
-	key := poolKey{fleet: l.Fleet, root: l.Root, pool: pool, tree: tree}
-	if got, ok := f.memo.pool(key); ok {
-		return got.plan, got.err()
-	}
-	lim := f.bound(f.cfg.Evaluate, fleet.DefaultLimits())
-	in := evaluateInput{Dir: f.cfg.Source.Dir, Commit: commit, Fleet: l.Fleet, Pool: pool, Limits: f.client.Limits()}
-	at, err := f.Current()
-	if err != nil {
-		return nil, err
-	}
-	out, err := call[evaluateOutput](ctx, f, childEvaluate, lim, in, at)
-	if limit := (*exhausted)(nil); errors.As(err, &limit) {
-		return nil, &fleet.LimitError{Pool: pool, Err: limit.err}
-	}
-	if err != nil {
-		return nil, err
-	}
-	got := evaluated{plan: out.Pool, problems: out.Problems}
-	f.memo.putPool(key, got)
-	return got.plan, got.err()
+	return slices.Sorted(maps.Keys(l.Pools)), nil
 }
 
 // layout reads which pools a commit has, in a child, and remembers it.
@@ -187,59 +150,4 @@ func fleetID(repo *source.Repo, commit string) (string, error) {
 		return "", &reconciler.Failed{Reason: condition.ReasonInvalidFleet, Err: err}
 	}
 	return p.Fleet, nil
-}
-
-type evaluateInput struct {
-	Dir    string        `json:"dir"`
-	Commit string        `json:"commit"`
-	Fleet  string        `json:"fleet"`
-	Pool   string        `json:"pool"`
-	Limits source.Limits `json:"limits"`
-}
-
-type evaluateOutput struct {
-	result
-	Pool     *plan.Pool     `json:"pool,omitempty"`
-	Problems fleet.Problems `json:"problems,omitempty"`
-}
-
-// gcPercent lets the child's heap grow before it is swept: it evaluates one pool and ends.
-const gcPercent = 400
-
-// serveEvaluate exports one pool's files and evaluates them, in the child.
-func serveEvaluate(_ context.Context, in evaluateInput) (out evaluateOutput, err error) {
-	debug.SetGCPercent(gcPercent)
-	input, err := export(in)
-	if err != nil {
-		out.fail(err)
-		return out, nil
-	}
-	out.Pool, err = fleet.Evaluate(input)
-	if err != nil && !errors.As(err, &out.Problems) {
-		out.fail(err)
-	}
-	return out, nil
-}
-
-// export reads the files that evaluating the pool needs, each checked against its id.
-func export(in evaluateInput) (fleet.Input, error) {
-	repo, err := source.Open(in.Dir)
-	if err != nil {
-		return fleet.Input{}, err
-	}
-	within := func(path string) bool {
-		if folder, ok := strings.CutSuffix(path, "/"); ok {
-			return folder == poolsFolder || fleet.Needed(in.Pool, folder+"/any.cue")
-		}
-		return fleet.Needed(in.Pool, path)
-	}
-	files, err := repo.Files(in.Commit, within, in.Limits)
-	if err != nil {
-		return fleet.Input{}, err
-	}
-	input := fleet.Input{Fleet: in.Fleet, Pool: in.Pool, Files: make([]fleet.File, len(files))}
-	for i, f := range files {
-		input.Files[i] = fleet.File{Path: f.Path, Data: f.Data}
-	}
-	return input, nil
 }

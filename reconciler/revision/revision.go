@@ -50,6 +50,9 @@ type Config struct {
 	Clock func() time.Time
 	// MaxPools is how many pools' plans are remembered. Default 64; a hub wants as many as the fleet has pools.
 	MaxPools int
+	// Ahead is how many pools one child evaluates in the expectation that all will be asked for. Default 1; a hub, which
+	// wants every pool, sets 32 and saves starting a child for each.
+	Ahead int
 	// Verify bounds the child that gives verdicts, Evaluate the one that evaluates CUE. Zeros mean the defaults.
 	Verify, Evaluate sandbox.Limits
 }
@@ -73,6 +76,8 @@ type Follower struct {
 	refusedAt time.Time
 	mended    source.Refs // the clone was fetched anew for these
 	mendedAt  time.Time
+	running   map[poolKey]chan struct{} // pools being evaluated
+	alone     map[poolKey]bool          // pools that failed together with others
 }
 
 // New gives a follower. It touches neither disk nor network.
@@ -90,7 +95,10 @@ func New(cfg Config) (*Follower, error) {
 	if cfg.MaxPools == 0 {
 		cfg.MaxPools = 64
 	}
-	return &Follower{cfg: cfg, client: client, memo: newMemo(cfg.MaxPools)}, nil
+	return &Follower{
+		cfg: cfg, client: client, memo: newMemo(cfg.MaxPools),
+		running: map[poolKey]chan struct{}{}, alone: map[poolKey]bool{},
+	}, nil
 }
 
 // Close ends idle connections.

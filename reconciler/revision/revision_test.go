@@ -385,6 +385,33 @@ func TestBomb(t *testing.T) {
 	}
 }
 
+// TestAhead: a hub asks for all pools at once; one that is a bomb spoils its batch, but no other pool's plan.
+func TestAhead(t *testing.T) {
+	files := fleetFiles(24, 2)
+	w := newWorld(t, files)
+	w.cfg.Ahead = 8
+	w.cfg.Evaluate = sandbox.Limits{MemoryMB: 192, CPU: 5 * time.Second, Timeout: 30 * time.Second}
+	w.Follower = w.follower()
+	w.enrol()
+	bad, wrong := fleettest.PoolName(1), fleettest.PoolName(2)
+	path := "pools/" + bad + "/pool.cue"
+	bomb := "\n_bomb: [for i in list.Range(0, 3000, 1) for j in list.Range(0, 3000, 1) {a: i, b: j}]\npool: labels: bomb: \"\\(len(_bomb))\"\n"
+	tip := w.repo.Push("alice", verifytest.Files{path: files[path] + bomb, "pools/" + wrong + "/pool.cue": "package fleet\nnot CUE\n"})
+	w.pull()
+	want := map[string]string{bad: condition.ReasonEvaluationLimit, wrong: condition.ReasonInvalidFleet}
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			name := fleettest.PoolName(i)
+			p, err := w.Pool(t.Context(), tip, name)
+			if reason, _ := revision.Explain(err); reason != want[name] || err == nil && p.Name != name {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // anonymous gives this process's anonymous resident memory.
 func anonymous(tb testing.TB) int64 {
 	tb.Helper()
