@@ -27,7 +27,7 @@ func (s *sources) problems(err error) Problems {
 		byPath[p] = append(byPath[p], e)
 	}
 	for _, p := range order {
-		for _, c := range condense(byPath[p]) {
+		for _, c := range s.condense(byPath[p]) {
 			ps = append(ps, s.place(p, c))
 		}
 	}
@@ -47,7 +47,7 @@ var (
 
 // condense sums up the errors of one value. Where none of several alternatives fits, CUE tells for each why; here an
 // alternative that is merely another value says nothing once there is a better reason.
-func condense(errs []errors.Error) []complaint {
+func (s *sources) condense(errs []errors.Error) []complaint {
 	var reasons, conflicts []complaint
 	alternatives := false
 	for _, e := range errs {
@@ -67,7 +67,24 @@ func condense(errs []errors.Error) []complaint {
 	case len(reasons) > 0 || len(conflicts) == 0:
 		return reasons
 	}
+	for _, c := range conflicts {
+		if len(s.written(c)) > 1 { // two values of the fleet repo itself: what the schemas would take is beside the point
+			return []complaint{c}
+		}
+	}
 	return []complaint{merge(conflicts)}
+}
+
+// written gives the places of plain values in the pool's and the root's files.
+func (s *sources) written(c complaint) []position {
+	literal := s.literals()
+	var out []position
+	for _, pos := range c.pos {
+		if at := positionOf(pos); literal[at] < 0 && s.rank(at.file) < 2 && !slices.Contains(out, at) {
+			out = append(out, at)
+		}
+	}
+	return out
 }
 
 // merge makes one of "conflicting values A and X", "conflicting values B and X" …: X is none of A, B.
@@ -174,10 +191,12 @@ func (s *sources) place(cuePath string, c complaint) Problem {
 		return p
 	}
 	p.at(at[0])
-	for _, other := range at[1:] {
-		if literal[other] < 0 && s.rank(other.file) < 2 && conflicting.MatchString(c.text) {
-			p.Message += "; the other is at " + other.String()
-			break
+	if conflicting.MatchString(c.text) {
+		for _, other := range s.written(c) {
+			if other != at[0] {
+				p.Message += "; the other is at " + other.String()
+				break
+			}
 		}
 	}
 	return p

@@ -129,7 +129,12 @@ func matches(l ast.Label, name string) bool {
 	case *ast.Ident, *ast.BasicLit:
 		got, _, err := ast.LabelName(x.(ast.Label))
 		return err == nil && got == name
-	case *ast.Interpolation, *ast.ParenExpr:
+	case *ast.Interpolation: // "till-\(i)" begins and ends with plain text
+		first, ok := x.Elts[0].(*ast.BasicLit)
+		last, ok2 := x.Elts[len(x.Elts)-1].(*ast.BasicLit)
+		return ok && ok2 && strings.HasPrefix(name, strings.TrimSuffix(strings.TrimPrefix(first.Value, `"`), `\(`)) &&
+			strings.HasSuffix(name, strings.TrimSuffix(strings.TrimPrefix(last.Value, `)`), `"`))
+	case *ast.ParenExpr:
 		return true
 	}
 	return false

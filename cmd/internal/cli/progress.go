@@ -8,7 +8,8 @@ import (
 )
 
 // Progress tells a person that something long goes on. It stays silent for the first second. On a terminal it rewrites
-// one line; elsewhere (a CI log) it prints a line every ten seconds.
+// one line; elsewhere (a CI log) it prints a line every ten seconds. HOLDFAST_PROGRESS=off keeps it silent, for who
+// compares standard error.
 type Progress struct {
 	w        io.Writer
 	terminal bool
@@ -21,7 +22,11 @@ type Progress struct {
 
 // Progress starts showing text. Call Stop when the work is done.
 func (e *Env) Progress(format string, args ...any) *Progress {
-	p := &Progress{w: e.Err, terminal: isTerminal(e.Err), done: make(chan struct{}), ended: make(chan struct{}), text: fmt.Sprintf(format, args...)}
+	w := e.Err
+	if e.Getenv("HOLDFAST_PROGRESS") == "off" {
+		w = io.Discard
+	}
+	p := &Progress{w: w, terminal: isTerminal(w), done: make(chan struct{}), ended: make(chan struct{}), text: fmt.Sprintf(format, args...)}
 	go p.run()
 	return p
 }

@@ -155,7 +155,7 @@ pool: displayName: x.y`)},
 		Want: `pools/site-00000/bad.cue:2:8: import failed: cannot find package "example.com/x": cannot find module providing package example.com/x`,
 	},
 	{
-		Name: "pool in root", GoOnly: true,
+		Name: "pool in root",
 		File: fleet.File{Path: "x.cue", Data: []byte(`package fleet
 pool: name: "a"`)},
 		Want: `pools/site-00000/pool.cue:6:15: pool.name: conflicting values "site-00000" and "a"; the other is at x.cue:2:13`,
