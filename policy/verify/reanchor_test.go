@@ -156,7 +156,7 @@ func TestReanchorWithoutTheOldHistory(t *testing.T) {
 func TestReanchorInFuture(t *testing.T) {
 	r, s, to := rewritten(t)
 	r.Reanchor(s.Accepted, to, "alice", "bob")
-	v, err := verify.Verify(t.Context(), r, verify.Request{State: s, Tip: r.Tip(), Notes: r.Notes(), Now: vt.Start.Add(-2 * time.Hour)})
+	v, err := verify.Verify(t.Context(), r, verify.Request{State: s, Tip: to, Notes: r.Notes(), Now: vt.Start.Add(-2 * time.Hour)})
 	if err != nil || v.Reason != verify.CommitDateInFuture {
 		t.Fatalf("verdict is %+v, %v", v, err)
 	}

@@ -212,7 +212,25 @@ func TestMillionFiles(t *testing.T) {
 		id, mode = r.Tree(entries...), "40000"
 	}
 	r.Commit(vt.Commit{Tree: r.Tree(append(r.Entries(r.TreeOf(r.Tip())), vt.Entry{Mode: mode, Name: "x", ID: id})...), By: r.Key("alice")})
-	rejected(t, r, s, verify.TooLarge, "more than 200000 files")
+	o := &counting{Repo: r}
+	v, err := verify.Verify(t.Context(), o, verify.Request{State: s, Tip: r.Tip()})
+	if err != nil || v.Reason != verify.TooLarge || !strings.Contains(v.Message, "more than 200000 files") {
+		t.Fatalf("verdict is %s: %s, %v", v.Reason, v.Message, err)
+	}
+	if o.reads > 200_100 {
+		t.Fatalf("%d objects were read", o.reads)
+	}
+}
+
+// counting counts what is read.
+type counting struct {
+	*vt.Repo
+	reads int
+}
+
+func (c *counting) Object(id string) (string, []byte, error) {
+	c.reads++
+	return c.Repo.Object(id)
 }
 
 // sized knows sizes, and fails the test if a blob over the bound is read nonetheless.
