@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/cmd/internal/cli"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
@@ -21,7 +22,7 @@ func (d *diffResult) print(env *cli.Env, format string) error {
 		_, err := fmt.Fprintln(env.Out, "no node changes")
 		return err
 	}
-	return show(env.Out, format, d, func(w io.Writer) { d.table(w) })
+	return show(env.Out, format, d, d.table)
 }
 
 // changeGroup is nodes of one pool to which the same happens.
@@ -32,7 +33,7 @@ type changeGroup struct {
 
 // where names the group's nodes: all of them if they are few.
 func (g changeGroup) where(pool string) string {
-	const few = 5
+	const few = 3
 	switch n := len(g.nodes); {
 	case n == 0:
 		return pool
@@ -43,28 +44,33 @@ func (g changeGroup) where(pool string) string {
 	}
 }
 
-// what says what happens to the group.
-func (g changeGroup) what() []string {
-	var out []string
-	if g.Action != plan.Changed || len(g.Fields) == 0 {
-		text := string(g.Action)
+// line is one thing that happens, and why that is risky.
+type line struct{ what, why string }
+
+// lines says what happens to the group.
+func (g changeGroup) lines() []line {
+	var out []line
+	if g.Action != plan.Changed {
+		l := line{what: string(g.Action), why: g.Why}
 		if g.Node == "" {
-			text = "pool " + text
+			l.what = "pool " + l.what
 		}
 		if g.From != "" {
-			text += " from " + g.From
+			l.what += " from " + g.From
 		}
-		out = append(out, text)
+		out = append(out, l)
 	}
 	for _, f := range g.Fields {
+		l := line{why: f.Why}
 		switch {
 		case f.Old == "":
-			out = append(out, fmt.Sprintf("+ %s: %s", f.Path, f.New))
+			l.what = fmt.Sprintf("+ %s: %s", f.Path, f.New)
 		case f.New == "":
-			out = append(out, fmt.Sprintf("- %s: %s", f.Path, f.Old))
+			l.what = fmt.Sprintf("- %s: %s", f.Path, f.Old)
 		default:
-			out = append(out, fmt.Sprintf("~ %s: %s → %s", f.Path, f.Old, f.New))
+			l.what = fmt.Sprintf("~ %s: %s → %s", f.Path, f.Old, f.New)
 		}
+		out = append(out, l)
 	}
 	return out
 }
@@ -109,23 +115,44 @@ func changes(n int) string {
 	return fmt.Sprintf("%d nodes change", n)
 }
 
-func (d *diffResult) table(w io.Writer) {
-	fmt.Fprintln(w, "RISK\tWHERE\tWHAT\tWHY")
+func (d *diffResult) table(w io.Writer) error {
+	rows := [][]string{{"RISK", "WHERE", "WHAT", "WHY"}}
 	for _, g := range d.groups() {
 		risk, where := string(g.Risk), g.where(g.Pool)
-		for i, what := range g.what() {
-			why := g.Why
-			if i > 0 {
-				risk, where, why = "", "", ""
-			}
-			line := risk + "\t" + where + "\t" + what
-			if why != "" { // a last cell that is empty would leave blanks at the end of the line
-				line += "\t" + why
-			}
-			fmt.Fprintln(w, line)
+		for _, l := range g.lines() {
+			rows = append(rows, []string{risk, where, l.what, l.why})
+			risk, where = "", ""
 		}
 	}
-	fmt.Fprintf(w, "\n%s\n", d.headline())
+	if err := columns(w, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", d.headline())
+	return err
+}
+
+// columns prints rows as a table. Unlike tabwriter it leaves no blanks at the ends of lines.
+func columns(w io.Writer, rows [][]string) error {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			b.WriteString(cell)
+			b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d *diffResult) markdown() string {
@@ -140,11 +167,14 @@ func (d *diffResult) markdown() string {
 		if g.Risk != plan.RiskLow {
 			risk = "**" + risk + "**"
 		}
-		var what []string
-		for _, line := range g.what() {
-			what = append(what, code(line))
+		var what, why []string
+		for _, l := range g.lines() {
+			what = append(what, code(l.what))
+			if l.why != "" && !slices.Contains(why, l.why) {
+				why = append(why, l.why)
+			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", risk, code(g.where(g.Pool)), strings.Join(what, "<br>"), cell(g.Why))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", risk, code(g.where(g.Pool)), strings.Join(what, "<br>"), cell(strings.Join(why, "; ")))
 	}
 	fmt.Fprintf(&b, "\n`%s` → `%s`\n", short(d.Old), short(d.New))
 	return b.String()

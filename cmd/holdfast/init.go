@@ -86,6 +86,11 @@ func (c initCommand) checkFiles() ([]fleet.File, error) {
 }
 
 func (c initCommand) run(env *cli.Env) error {
+	if folder := filepath.Join(c.dir, trust.Folder); len(c.signers) > 0 {
+		if _, err := os.Stat(folder); err == nil {
+			return fmt.Errorf("%s is there already: change it by hand, and sign the change", folder)
+		}
+	}
 	id, err := c.fleetID()
 	if err != nil {
 		return err
@@ -103,11 +108,6 @@ func (c initCommand) run(env *cli.Env) error {
 	trustFiles, err := c.trustFiles(id)
 	if err != nil {
 		return err
-	}
-	if len(trustFiles) > 0 {
-		if _, err := os.Stat(filepath.Join(c.dir, trust.Folder)); err == nil {
-			return fmt.Errorf("%s is there already: change it by hand, and sign the change", filepath.Join(c.dir, trust.Folder))
-		}
 	}
 	wrote := 0
 	for _, f := range append(files, trustFiles...) {

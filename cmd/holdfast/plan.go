@@ -8,8 +8,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -76,7 +76,7 @@ func (c planCommand) run(ctx context.Context, env *cli.Env, dir string) error {
 	if err != nil {
 		return err
 	}
-	return show(env.Out, c.format, n, func(w io.Writer) { nodeTable(w, n) })
+	return show(env.Out, c.format, n, func(w io.Writer) error { return columns(w, nodeTable(n)) })
 }
 
 // tree gives the tree to look at, and what to call when done with it.
@@ -102,7 +102,7 @@ func (c planCommand) showAll(env *cli.Env, pools []*plan.Pool, ps fleet.Problems
 		return err
 	}
 	slices.SortFunc(pools, func(a, b *plan.Pool) int { return strings.Compare(a.Name, b.Name) })
-	if err := show(env.Out, c.format, pools, func(w io.Writer) { poolsTable(w, pools) }); err != nil {
+	if err := show(env.Out, c.format, pools, func(w io.Writer) error { return columns(w, poolsTable(pools)) }); err != nil {
 		return err
 	}
 	if len(ps) > 0 {
@@ -151,7 +151,7 @@ func findNode(ctx context.Context, env *cli.Env, s *surveyor, t fleet.Tree, name
 }
 
 // show prints v as JSON or YAML, or calls table.
-func show(w io.Writer, format string, v any, table func(io.Writer)) error {
+func show(w io.Writer, format string, v any, table func(io.Writer) error) error {
 	switch format {
 	case "json":
 		enc := json.NewEncoder(w)
@@ -166,15 +166,13 @@ func show(w io.Writer, format string, v any, table func(io.Writer)) error {
 		_, err = w.Write(b)
 		return err
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	table(tw)
-	return tw.Flush()
+	return table(w)
 }
 
-func nodeTable(w io.Writer, n *plan.Node) {
+func nodeTable(n *plan.Node) (rows [][]string) {
 	line := func(name string, values ...string) {
 		for _, v := range values {
-			fmt.Fprintf(w, "%s\t%s\n", name, v)
+			rows = append(rows, []string{name, v})
 			name = ""
 		}
 	}
@@ -195,19 +193,21 @@ func nodeTable(w io.Writer, n *plan.Node) {
 	l := n.Agent.Limits
 	line("LIMITS", fmt.Sprintf("memory %d MiB, processor time %s, repository %d MiB", l.MemoryMB, l.CPU, l.RepoMB))
 	line("DIGEST", n.Digest())
+	return rows
 }
 
-func poolsTable(w io.Writer, pools []*plan.Pool) {
-	fmt.Fprintln(w, "POOL\tNODE\tARCH\tLABELS\tTAINTS\tDIGEST")
+func poolsTable(pools []*plan.Pool) [][]string {
+	rows := [][]string{{"POOL", "NODE", "ARCH", "LABELS", "TAINTS", "DIGEST"}}
 	for _, p := range pools {
 		for _, n := range p.Nodes {
 			taints := strings.Join(taintTexts(n.Taints), ",")
 			if taints == "" {
 				taints = "-"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", p.Name, n.Name, n.Arch, len(n.Labels), taints, strings.TrimPrefix(n.Digest(), "sha256:")[:12])
+			rows = append(rows, []string{p.Name, n.Name, n.Arch, strconv.Itoa(len(n.Labels)), taints, strings.TrimPrefix(n.Digest(), "sha256:")[:12]})
 		}
 	}
+	return rows
 }
 
 func pairs(m map[string]string) []string {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"cuelang.org/go/cmd/cue/cmd"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/holdfast-dev/holdfast/policy/trust"
@@ -17,16 +19,23 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.Main(fleet.Children())
-	testscript.Main(m, map[string]func(){"holdfast": main})
+	testscript.Main(m, map[string]func(){"holdfast": main, "cue": func() { os.Exit(cmd.Main()) }})
 }
+
+// exampleRepo is the example's folder, for scripts that copy it: $EXAMPLE.
+const exampleRepo = "../../examples/fleet-repo"
 
 // TestScripts runs testdata/script/*.txtar, each in a folder of its own. What a command prints is compared word by word: keys are
 // made from names, so commit ids are the same every time.
 func TestScripts(t *testing.T) {
+	example, err := filepath.Abs(exampleRepo)
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			for _, kv := range []string{"HOME=" + e.WorkDir, "XDG_CACHE_HOME=" + filepath.Join(e.WorkDir, ".cache"), "GIT_CONFIG_NOSYSTEM=1", "TZ=Asia/Tokyo", "NO_COLOR=1", "SSH_AUTH_SOCK="} {
+			for _, kv := range []string{"EXAMPLE=" + example, "CUE_REGISTRY=none", "HOLDFAST_PROGRESS=off", "HOME=" + e.WorkDir, "XDG_CACHE_HOME=" + filepath.Join(e.WorkDir, ".cache"), "GIT_CONFIG_NOSYSTEM=1", "TZ=Asia/Tokyo", "NO_COLOR=1", "SSH_AUTH_SOCK="} {
 				k, v, _ := strings.Cut(kv, "=")
 				e.Setenv(k, v)
 			}
@@ -53,6 +62,7 @@ func (s scriptTB) TempDir() string                   { return s.ts.MkAbs(".") }
 //	fleet new NAME                               a bare repository of verifytest's policy, whose root takes two; sets $ANCHOR
 //	fleet push NAME WHO PATH=TEXT …              a commit on the branch; WHO "-" leaves it unsigned; sets $TIP
 //	fleet merge NAME WHO PATH=TEXT …             a merge as a forge makes it; sets $TIP
+//	fleet tree NAME WHO DIR                      a commit of every file in DIR but those of trust/; sets $TIP
 //	fleet date NAME WHO DATE                     an empty commit of that date (2006-01-02T15:04:05Z, or +2h from now); sets $TIP
 //	fleet restart NAME WHO                       a branch without history; sets $TIP
 //	fleet key NAME WHO …                         the keys as files WHO and WHO.pub
@@ -80,6 +90,8 @@ func fleetCommand(ts *testscript.TestScript, neg bool, args []string) {
 			c.By = r.Key(rest[0])
 		}
 		ts.Setenv("TIP", r.Commit(c))
+	case "tree":
+		ts.Setenv("TIP", r.Commit(verifytest.Commit{By: r.Key(rest[0]), Files: treeFiles(ts, rest[1]), Message: "tree"}))
 	case "date":
 		ts.Setenv("TIP", r.Commit(verifytest.Commit{By: r.Key(rest[0]), Date: parseDate(ts, rest[1])}))
 	case "restart":
@@ -124,6 +136,25 @@ func contents(ts *testscript.TestScript, args []string) verifytest.Files {
 		}
 		files[name] = text + "\n"
 	}
+	return files
+}
+
+// treeFiles gives the files below dir but those of trust/, which the repository has its own of.
+func treeFiles(ts *testscript.TestScript, dir string) verifytest.Files {
+	files := verifytest.Files{}
+	root := ts.MkAbs(dir)
+	ts.Check(filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil || strings.HasPrefix(rel, "trust"+string(filepath.Separator)) {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		files[filepath.ToSlash(rel)] = string(data)
+		return err
+	}))
 	return files
 }
 

@@ -61,7 +61,7 @@ func (p *Problem) at(pos position) { p.File, p.Line, p.Col = pos.file, pos.line,
 // maxProblems bounds how many problems are told of one pool: who has more has one cause.
 const maxProblems = 100
 
-// tidy sorts the problems and tells the same message at the same place once.
+// tidy sorts the problems and tells what is wrong with the same field of many nodes, at the same place, once.
 func (ps Problems) tidy() Problems {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
@@ -70,7 +70,7 @@ func (ps Problems) tidy() Problems {
 	seen, more := map[Problem]int{}, map[int]int{}
 	for _, p := range ps {
 		key := p
-		key.Path = ""
+		key.Path = fieldOf(p.Path)
 		if i, ok := seen[key]; ok && p.Line > 0 {
 			if out[i].Path != p.Path {
 				more[i]++
@@ -87,4 +87,16 @@ func (ps Problems) tidy() Problems {
 		out = append(out[:maxProblems], Problem{Message: fmt.Sprintf("and %d more problems", n)})
 	}
 	return out
+}
+
+// fieldOf gives what a CUE path says of a node or a pool, without which node.
+func fieldOf(cuePath string) string {
+	labels := splitPath(cuePath)
+	switch {
+	case len(labels) > 3 && labels[0] == "pool" && labels[1] == "nodes":
+		labels = labels[3:]
+	case len(labels) > 1 && labels[0] == "pool" && labels[1] != "nodes":
+		labels = labels[1:]
+	}
+	return strings.Join(labels, "\x00")
 }
