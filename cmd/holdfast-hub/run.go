@@ -111,7 +111,7 @@ func run(cmd *cobra.Command, o options, log *slog.Logger) error {
 	ctrllog.SetLogger(logr.FromSlogHandler(log.Handler()))
 	follower, err := revision.New(revision.Config{
 		Source: source.Config{URL: o.repo, Branch: o.branch, Dir: filepath.Join(o.state, "repo"), Auth: auth},
-		Log:    log, MaxPools: maxPools,
+		Log:    log, MaxPools: maxPools, Ahead: 32,
 	})
 	if err != nil {
 		return cli.Usage(err)
