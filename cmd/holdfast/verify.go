@@ -32,7 +32,8 @@ who may change what it changes, by the trust/ of its first parent. Unlike a node
 than an hour ahead of now.
 
 REV (default HEAD) is verified from the anchor, a commit that someone vouched for: give it with --anchor. Without it the
-first commit that has trust/ is taken at its word. OLD..NEW takes OLD at its word, as a node does that has accepted it.
+first commit that has trust/ is taken at its word. OLD..NEW is what a node says of NEW that has accepted OLD; OLD is
+taken at its word, or with --anchor verified first. An OLD of zeros, as hooks get it for a new branch, is no OLD.
 
 In a pre-receive hook it sees the objects that are being pushed. Countersignatures are read from refs/notes/holdfast;
 a clone has them after "git fetch origin refs/notes/holdfast:refs/notes/holdfast".
@@ -84,19 +85,18 @@ func runVerify(ctx context.Context, env *cli.Env, o verifyOptions, rev string) e
 	return err
 }
 
-// span is what is verified: the commits from begin, which is taken at its word, to tip.
+// span is what is verified: the commits from begin, which is believed, to tip.
 type span struct {
 	begin, tip string
-	// how says why begin is taken at its word.
+	// anchor, if set, is where to verify begin itself from. Else begin is taken at its word.
+	anchor string
+	// how says why begin is believed.
 	how string
 }
 
 // span reads REV or OLD..NEW.
 func (g *signedRepo) span(rev, anchor string) (span, error) {
 	old, tip, isRange := strings.Cut(rev, "..")
-	if isRange && anchor != "" {
-		return span{}, cli.Usage(errors.New("give either OLD..NEW or --anchor: both say where to begin"))
-	}
 	if !isRange {
 		tip = rev
 	}
@@ -109,6 +109,12 @@ func (g *signedRepo) span(rev, anchor string) (span, error) {
 		return s, err
 	}
 	switch {
+	case isRange && !isZero(old) && anchor != "":
+		if s.begin, err = g.repo.Resolve(orHead(old)); err != nil {
+			return s, err
+		}
+		s.anchor, err = g.repo.Resolve(anchor)
+		s.how = "verified from the anchor"
 	case isRange && !isZero(old):
 		s.how = "taken at its word"
 		s.begin, err = g.repo.Resolve(orHead(old))
@@ -154,17 +160,30 @@ func (g *signedRepo) firstTrusted(tip string) (string, error) {
 	return first, nil
 }
 
-// verify gives the verdict on a span.
+// verify gives the verdict on a span: that of a node which was enrolled at the anchor, accepted begin, and is offered tip.
 func (g *signedRepo) verify(ctx context.Context, s span) (verify.Verdict, error) {
-	state, err := verify.Enrol(g.objects, s.begin)
+	first := s.begin
+	if s.anchor != "" {
+		first = s.anchor
+	}
+	state, err := verify.Enrol(g.objects, first)
 	var r *verify.Rejection
 	if errors.As(err, &r) {
-		return verify.Verdict{Reason: r.Reason, Message: fmt.Sprintf("commit %s cannot be begun at: %s", s.begin[:12], r.Message), Commit: s.begin}, nil
+		return verify.Verdict{Reason: r.Reason, Message: fmt.Sprintf("commit %s cannot be begun at: %s", first[:12], r.Message), Commit: first}, nil
 	}
 	if err != nil {
 		return verify.Verdict{}, err
 	}
-	return verify.Verify(ctx, g.objects, verify.Request{State: state, Tip: s.tip, Notes: g.notes, Now: time.Now()})
+	request := verify.Request{State: state, Tip: s.begin, Notes: g.notes, Now: time.Now()}
+	if s.anchor != "" {
+		v, err := verify.Verify(ctx, g.objects, request)
+		if err != nil || !v.Accepted {
+			return v, err
+		}
+		request.State = v.State
+	}
+	request.Tip = s.tip
+	return verify.Verify(ctx, g.objects, request)
 }
 
 func printVerdictJSON(env *cli.Env, v verify.Verdict) error {

@@ -27,8 +27,8 @@ type Config struct {
 
 // Signer signs with one key. Close it after use.
 type Signer struct {
-	ssh.AlgorithmSigner // RSA must be told not to use SHA-1
-	agent net.Conn // nil for a key from a file
+	ssh.AlgorithmSigner          // RSA must be told not to use SHA-1
+	agent               net.Conn // nil for a key from a file
 }
 
 // Close ends the conversation with ssh-agent, if there is one.

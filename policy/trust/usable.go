@@ -1,13 +1,10 @@
 package trust
 
 import (
-	"crypto/rsa"
 	"fmt"
 	"path"
 	"strings"
 	"time"
-
-	"golang.org/x/crypto/ssh"
 )
 
 // usable tells why the key may not sign in the namespace at that time, or gives nil. The bounds are OpenSSH's: both ends
@@ -42,14 +39,4 @@ func matchNamespaces(patterns []string, namespace string) bool {
 		matched = true
 	}
 	return matched
-}
-
-// rsaBits gives an RSA key's size, and 0 for other keys.
-func rsaBits(key ssh.PublicKey) int {
-	if c, ok := key.(ssh.CryptoPublicKey); ok {
-		if k, ok := c.CryptoPublicKey().(*rsa.PublicKey); ok {
-			return k.N.BitLen()
-		}
-	}
-	return 0
 }

@@ -131,9 +131,9 @@ func TestRealPrograms(t *testing.T) {
 		signers, principals = append(signers, s), append(principals, name)
 	}
 	l.run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "Greta <greta@example.com>", "ed25519", "sign", "1y")
-	l.run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "Rolf <rolf@example.com>", "rsa3072", "cert", "1y")
+	l.run("gpg", "--batch", "--passphrase", "", "--quick-gen-key", "Rolf <rolf@example.com>", "rsa2048", "cert", "1y")
 	rolf := strings.Split(l.run("gpg", "--with-colons", "--list-keys", "rolf@example.com"), "fpr:::::::::")[1][:40]
-	l.run("gpg", "--batch", "--passphrase", "", "--quick-add-key", rolf, "rsa3072", "sign", "6m")
+	l.run("gpg", "--batch", "--passphrase", "", "--quick-add-key", rolf, "rsa2048", "sign", "6m")
 	principals = append(principals, "greta", "rolf")
 	policy := trust.Policy{Fleet: vt.Fleet, Roles: map[string]trust.Role{
 		trust.RootRole: {Principals: principals, Threshold: 1, Paths: []string{"trust/**"}},
