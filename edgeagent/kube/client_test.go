@@ -247,7 +247,7 @@ func TestWatch(t *testing.T) {
 	if err != nil || len(seen) != 3 || seen[0] != `{"metadata":{"name":"n1"}}` || seen[2] != "" {
 		t.Fatalf("%q, %v", seen, err)
 	}
-	if !strings.Contains(query, "fieldSelector=metadata.name%3Dn1") || !strings.Contains(query, "timeoutSeconds=") {
+	if !strings.Contains(query, "fieldSelector=metadata.name%3Dn1") || !strings.Contains(query, "timeoutSeconds=") || !strings.Contains(query, "resourceVersion=0") {
 		t.Fatalf("query %s", query)
 	}
 	end = "\n{\"type\":\"MODI"

@@ -22,7 +22,7 @@ func (c *Client) Watch(ctx context.Context, path, name string, each func(metadat
 	q := url.Values{
 		"watch":               {"true"},
 		"fieldSelector":       {"metadata.name=" + name},
-		"allowWatchBookmarks": {"false"},
+		"resourceVersion":     {"0"}, // from the server's cache: it costs etcd nothing, and events make up for what is old
 		"timeoutSeconds":      {strconv.Itoa(2400 + rand.IntN(1200))}, // spread, so that a fleet does not reconnect together
 	}
 	resp, err := c.send(ctx, http.MethodGet, path, q, nil)
