@@ -20,10 +20,10 @@ const maxEvent = 4 << 20
 // if the stream breaks. The path is the collection's.
 func (c *Client) Watch(ctx context.Context, path, name string, each func(metadata json.RawMessage)) error {
 	q := url.Values{
-		"watch":               {"true"},
-		"fieldSelector":       {"metadata.name=" + name},
-		"resourceVersion":     {"0"}, // from the server's cache: it costs etcd nothing, and events make up for what is old
-		"timeoutSeconds":      {strconv.Itoa(2400 + rand.IntN(1200))}, // spread, so that a fleet does not reconnect together
+		"watch":           {"true"},
+		"fieldSelector":   {"metadata.name=" + name},
+		"resourceVersion": {"0"},                                  // from the server's cache: it costs etcd nothing, and events make up for what is old
+		"timeoutSeconds":  {strconv.Itoa(2400 + rand.IntN(1200))}, // spread, so that a fleet does not reconnect together
 	}
 	resp, err := c.send(ctx, http.MethodGet, path, q, nil)
 	if err != nil {

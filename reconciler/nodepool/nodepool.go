@@ -7,7 +7,6 @@ package nodepool
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -110,43 +109,4 @@ func steer(node string, err error) error {
 		return &reconciler.Stalled{Reason: condition.ReasonInvalid, Err: fmt.Errorf("Node %s: %w", node, err)}
 	}
 	return fmt.Errorf("Node %s: %w", node, err)
-}
-
-// Watch calls nudge whenever the Node is not as last asked for, until ctx ends. It is one request that stays open: an
-// idle node costs the API server nothing else.
-func (r *Reconciler) Watch(ctx context.Context, nudge func()) {
-	failures := 0
-	for ctx.Err() == nil {
-		err := r.api.Watch(ctx, nodesPath, r.node, func(raw json.RawMessage) {
-			failures = 0
-			if r.drifted(raw) {
-				nudge()
-			}
-		})
-		if err == nil { // the server ends watches now and then
-			failures = 0
-		}
-		failures++
-		if err != nil && !errors.Is(err, context.Canceled) {
-			r.log.Debug("watch node", "node", r.node, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(reconciler.Backoff(failures, time.Second, time.Minute)):
-		}
-	}
-}
-
-// drifted says whether a Node's metadata, nil if it is gone, calls for a Reconcile.
-func (r *Reconciler) drifted(raw json.RawMessage) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.want == nil {
-		return false // the first Reconcile will look by itself
-	}
-	if raw == nil || r.failed {
-		return true
-	}
-	observed, err := Observe(raw)
-	return err != nil || len(Diff(observed, *r.want)) > 0
 }

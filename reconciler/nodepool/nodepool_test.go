@@ -355,6 +355,49 @@ func TestDriftIsCorrectedAndIdleIsSilent(t *testing.T) {
 	})
 }
 
+// TestQuarrelsCalmDown: another writer that sets a label back at once, each time, does not make the node storm the API server; and
+// when it gives in the node is as planned.
+func TestQuarrelsCalmDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		l, stop := run(t, s)
+		defer stop()
+		l.SetPlan(want(map[string]string{"rack": "7"}, nil))
+		time.Sleep(time.Second)
+		stubborn := func() {
+			s.edit(func(labels, _ map[string]mark) { labels["rack"] = mark{"mine", []string{"stubborn"}} })
+		}
+		applies := func() int {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.applies
+		}
+		before := applies()
+		stubborn()
+		for i := range 3600 * 4 {
+			time.Sleep(250 * time.Millisecond)
+			s.edit(func(labels, _ map[string]mark) { labels["heartbeat"] = mark{fmt.Sprint(i), []string{"kubelet"}} })
+			s.edit(func(labels, _ map[string]mark) { delete(labels, "heartbeat") })
+			if s.String() == "rack=7 [holdfast-agent]" {
+				stubborn()
+			}
+		}
+		if n := applies() - before; n < 10 || n > 40 {
+			t.Fatalf("%d applies in an hour of quarrel", n)
+		}
+		time.Sleep(6 * time.Minute)
+		if s.String() != "rack=7 [holdfast-agent]" {
+			t.Fatalf("when the other gave in: %s", s)
+		}
+		time.Sleep(time.Hour)
+		stubborn()
+		time.Sleep(1500 * time.Millisecond)
+		if s.String() != "rack=7 [holdfast-agent]" {
+			t.Fatalf("after an hour of peace: %s", s)
+		}
+	})
+}
+
 func TestAServerThatComesBackIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer()
