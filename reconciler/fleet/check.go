@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
 )
 
@@ -52,6 +53,7 @@ func (c *Checker) Problems() Problems {
 			ps = append(ps, Problem{
 				File: poolsDir + pool, Path: "pool.nodes." + quoteLabel(node),
 				Message: fmt.Sprintf("node %s is in pool %s as well: a node belongs to one pool", node, pools[0]),
+				Reason:  condition.ReasonDuplicateNode,
 			})
 		}
 	}

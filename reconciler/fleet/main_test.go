@@ -9,12 +9,9 @@ import (
 	"github.com/holdfast-dev/holdfast/reconciler/sandbox"
 )
 
-// extraChildren are functions that tests run in children of their own.
-var extraChildren = map[string]sandbox.Func{}
-
 func TestMain(m *testing.M) {
 	children := fleet.Children()
-	maps.Copy(children, extraChildren)
+	maps.Copy(children, extraChildren())
 	sandbox.Main(children)
 	os.Exit(m.Run())
 }
