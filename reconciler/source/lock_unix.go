@@ -27,5 +27,6 @@ func lockClone(dir string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f.Close, nil
+	// Unlocked by name, not only by closing: a program that is being started just now has a copy of the file for a moment.
+	return func() error { return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, nil
 }
