@@ -20,7 +20,7 @@ type Problem struct {
 	Path string `json:"path,omitempty"`
 	// Message says what is wrong and, where it can, what to do.
 	Message string `json:"message"`
-	// Reason is a stable reason of package condition, if there is one closer than InvalidFleet. It does not leave the process.
+	// Reason is a stable reason of package condition, if one is closer than InvalidFleet. It does not leave the process.
 	Reason string `json:"-"`
 }
 
@@ -66,4 +66,49 @@ func (ps Problems) StableReason() string {
 		return condition.ReasonInvalidFleet
 	}
 	return ps[0].Reason
+}
+
+func (p *Problem) at(pos position) { p.File, p.Line, p.Col = pos.file, pos.line, pos.col }
+
+// maxProblems bounds how many problems are told of one pool: who has more has one cause.
+const maxProblems = 100
+
+// tidy sorts the problems and tells what is wrong with the same field of many nodes, at the same place, once.
+func (ps Problems) tidy() Problems {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), strings.Compare(a.Path, b.Path), strings.Compare(a.Message, b.Message))
+	})
+	var out Problems
+	seen, more := map[Problem]int{}, map[int]int{}
+	for _, p := range ps {
+		key := p
+		key.Path = fieldOf(p.Path)
+		if i, ok := seen[key]; ok && p.Line > 0 {
+			if out[i].Path != p.Path {
+				more[i]++
+			}
+			continue
+		}
+		seen[key] = len(out)
+		out = append(out, p)
+	}
+	for i, n := range more {
+		out[i].Message += fmt.Sprintf(" (and %d more like it)", n)
+	}
+	if n := len(out) - maxProblems; n > 0 {
+		out = append(out[:maxProblems], Problem{Message: fmt.Sprintf("and %d more problems", n)})
+	}
+	return out
+}
+
+// fieldOf gives what a CUE path says of a node or a pool, without which node.
+func fieldOf(cuePath string) string {
+	labels := splitPath(cuePath)
+	switch {
+	case len(labels) > 3 && labels[0] == "pool" && labels[1] == "nodes":
+		labels = labels[3:]
+	case len(labels) > 1 && labels[0] == "pool" && labels[1] != "nodes":
+		labels = labels[1:]
+	}
+	return strings.Join(labels, "\x00")
 }
