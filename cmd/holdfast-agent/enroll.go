@@ -28,18 +28,22 @@ Enrolling again with the same node and anchor renews credentials and addresses a
   holdfast-agent enroll --node press-7 --pool factory --repo git@git.example.com:fleet --branch main \
       --anchor 4f0c5b1d2a7e9c3b8d6f1e0a5c4b3d2e1f0a9b8c --repo-auth deploy-key.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p := env.Progress("enrolling %s", o.Node)
-			o.Progress = p.Set
-			o.Version = cli.Version
-			result, err := edgeagent.Enroll(cmd.Context(), o)
-			p.Stop()
-			if err != nil {
-				return err
-			}
-			printEnrolled(env, result)
-			return nil
-		},
+	}
+	state := addState(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if o.State, err = state(); err != nil {
+			return err
+		}
+		p := env.Progress("enrolling %s", o.Node)
+		o.Progress = p.Set
+		o.Version = cli.Version
+		result, err := edgeagent.Enroll(cmd.Context(), o)
+		p.Stop()
+		if err != nil {
+			return err
+		}
+		printEnrolled(env, result)
+		return nil
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Node, "node", "", "`name` of the Kubernetes node")
@@ -50,7 +54,6 @@ Enrolling again with the same node and anchor renews credentials and addresses a
 	f.StringVar(&o.RepoAuth, "repo-auth", "", "`file` with the credentials of the Git server (YAML: username, password, bearerToken, identity, identityPassphrase, knownHosts, ca, proxy)")
 	f.StringVar(&o.CA, "ca", "", "`file` with the certificates of the Git server's CA")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "the kubelet's kubeconfig `file`; without it the node is standalone")
-	f.StringVar(&o.State, "state", edgeagent.DefaultState, "state `folder`")
 	for _, name := range []string{"node", "repo", "branch", "anchor"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // a flag that is not there
@@ -101,11 +104,15 @@ stored. Stop the agent first.`,
 	}
 	state := addState(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		folder, err := state()
+		if err != nil {
+			return err
+		}
 		p := env.Progress("removing what the agent set")
-		r, err := edgeagent.Unenroll(cmd.Context(), edgeagent.UnenrollOptions{State: *state, Version: cli.Version})
+		r, err := edgeagent.Unenroll(cmd.Context(), edgeagent.UnenrollOptions{State: folder, Version: cli.Version})
 		p.Stop()
 		if errors.Is(err, store.ErrNotEnrolled) {
-			fmt.Fprintf(env.Out, "This machine is not enrolled in %s: nothing to do.\n", *state)
+			fmt.Fprintf(env.Out, "This machine is not enrolled in %s: nothing to do.\n", folder)
 			return nil
 		}
 		if err != nil {
@@ -117,7 +124,7 @@ stored. Stop the agent first.`,
 		case r.Unmarked:
 			fmt.Fprintf(env.Out, "Removed what the agent set on Node %s.\n", r.Node)
 		}
-		fmt.Fprintf(env.Out, "Removed the state of node %s from %s.\n", orNone(r.Node), *state)
+		fmt.Fprintf(env.Out, "Removed the state of node %s from %s.\n", orNone(r.Node), folder)
 		return nil
 	}
 	return cmd

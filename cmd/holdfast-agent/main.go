@@ -40,7 +40,15 @@ signatures the fleet's trust allows, and keeps the last good plan in force whate
 	return root
 }
 
-// addState adds the flag that every command has.
-func addState(cmd *cobra.Command) *string {
-	return cmd.Flags().String("state", edgeagent.DefaultState, "state `folder`")
+// addState adds the flag that every command has, and gives what finds the folder: the flag's, else that of the
+// configuration file, else the default.
+func addState(cmd *cobra.Command) func() (string, error) {
+	state := cmd.Flags().String("state", edgeagent.DefaultState, "state `folder`; the configuration file's if it names one")
+	return func() (string, error) {
+		if cmd.Flags().Changed("state") {
+			return *state, nil
+		}
+		cfg, err := edgeagent.LoadConfig(edgeagent.DefaultConfigFile, true)
+		return cfg.WithDefaults().State, err
+	}
 }

@@ -32,7 +32,11 @@ ready, 1 if not.`,
 		if err != nil {
 			return err
 		}
-		s, err := edgeagent.ReadStatus(cmd.Context(), *state)
+		folder, err := state()
+		if err != nil {
+			return err
+		}
+		s, err := edgeagent.ReadStatus(cmd.Context(), folder)
 		if err != nil {
 			return err
 		}
@@ -60,8 +64,12 @@ is, 1 if the newest revision was rejected or could not be applied, 3 if the flee
 		if err != nil {
 			return err
 		}
+		folder, err := state()
+		if err != nil {
+			return err
+		}
 		p := env.Progress("syncing")
-		s, err := edgeagent.Control{State: *state}.Sync(cmd.Context())
+		s, err := edgeagent.Control{State: folder}.Sync(cmd.Context())
 		p.Stop()
 		if err != nil {
 			return unreachable(err)
@@ -86,10 +94,14 @@ agent running or stopped.`,
 	}
 	state := addState(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		folder, err := state()
+		if err != nil {
+			return err
+		}
 		p := env.Progress("re-anchoring at %s", args[0])
-		s, err := edgeagent.Control{State: *state}.Reanchor(cmd.Context(), args[0])
+		s, err := edgeagent.Control{State: folder}.Reanchor(cmd.Context(), args[0])
 		if errors.Is(err, edgeagent.ErrNotRunning) {
-			o := edgeagent.Options{Config: edgeagent.Config{State: *state}, Version: cli.Version}
+			o := edgeagent.Options{Config: edgeagent.Config{State: folder}, Version: cli.Version}
 			s, err = edgeagent.ReanchorStopped(cmd.Context(), o, args[0])
 		}
 		p.Stop()
