@@ -3,11 +3,10 @@ package signer_test
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
-	"encoding/pem"
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,13 +40,27 @@ func newKey(t *testing.T) (ed25519.PrivateKey, ssh.PublicKey) {
 	return private, key
 }
 
-func locked(t *testing.T, private ed25519.PrivateKey, secret string) string {
+// keygen has ssh-keygen make a key, and gives its file. One round of key derivation is enough for a test.
+func keygen(t *testing.T, args ...string) string {
 	t.Helper()
-	block, err := ssh.MarshalPrivateKeyWithPassphrase(private, "", []byte(secret))
+	file := filepath.Join(t.TempDir(), "key")
+	if out, err := exec.Command("ssh-keygen", append([]string{"-q", "-a", "1", "-f", file}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+	return file
+}
+
+func public(t *testing.T, file string) ssh.PublicKey {
+	t.Helper()
+	data, err := os.ReadFile(file + ".pub")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return write(t, "key", pem.EncodeToMemory(block))
+	key, _, _, _, err := ssh.ParseAuthorizedKey(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // startAgent serves ssh-agent's protocol on a socket.
@@ -88,8 +101,7 @@ func startAgent(t *testing.T, keys ...any) string {
 }
 
 func TestPassphrase(t *testing.T) {
-	private, public := newKey(t)
-	file := locked(t, private, "sesame")
+	file := keygen(t, "-t", "ed25519", "-N", "sesame")
 	for name, c := range map[string]struct {
 		ask  func(string) ([]byte, error)
 		want string
@@ -107,7 +119,7 @@ func TestPassphrase(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || ssh.FingerprintSHA256(s.PublicKey()) != ssh.FingerprintSHA256(public) {
+			if err != nil || ssh.FingerprintSHA256(s.PublicKey()) != ssh.FingerprintSHA256(public(t, file)) {
 				t.Fatalf("got %v", err)
 			}
 			if err := s.Close(); err != nil {
@@ -119,17 +131,18 @@ func TestPassphrase(t *testing.T) {
 
 // TestAgent signs through ssh-agent, also with RSA, whose signatures must not be of SHA-1.
 func TestAgent(t *testing.T) {
-	private, public := newKey(t)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	private, edKey := newKey(t)
+	rsaFile := keygen(t, "-t", "rsa", "-b", "2048", "-N", "")
+	pem, err := os.ReadFile(rsaFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rsaPublic, err := ssh.NewPublicKey(&rsaKey.PublicKey)
+	rsaKey, err := ssh.ParseRawPrivateKey(pem)
 	if err != nil {
 		t.Fatal(err)
 	}
 	socket := startAgent(t, private, rsaKey)
-	for _, key := range []ssh.PublicKey{public, rsaPublic} {
+	for _, key := range []ssh.PublicKey{edKey, public(t, rsaFile)} {
 		s, err := signer.Open(signer.Config{File: write(t, "key.pub", ssh.MarshalAuthorizedKey(key)), AgentSocket: socket})
 		if err != nil {
 			t.Fatal(err)
@@ -153,16 +166,21 @@ func TestAgent(t *testing.T) {
 	}
 }
 
+// TestRSAFile signs with an RSA key from a file.
+func TestRSAFile(t *testing.T) {
+	s, err := signer.Open(signer.Config{File: keygen(t, "-t", "rsa", "-b", "2048", "-N", "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := verify.Countersign([]byte("a commit"), "kelp", s); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWeakKey(t *testing.T) {
-	k, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(k, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := signer.Open(signer.Config{File: write(t, "key", pem.EncodeToMemory(block))}); err == nil || !strings.Contains(err.Error(), "1024 bits: at least 2048") {
+	_, err := signer.Open(signer.Config{File: keygen(t, "-t", "rsa", "-b", "1024", "-N", "")})
+	if err == nil || !strings.Contains(err.Error(), "1024 bits: at least 2048") {
 		t.Fatalf("got %v", err)
 	}
 }

@@ -213,11 +213,11 @@ func TestMillionFiles(t *testing.T) {
 	}
 	r.Commit(vt.Commit{Tree: r.Tree(append(r.Entries(r.TreeOf(r.Tip())), vt.Entry{Mode: mode, Name: "x", ID: id})...), By: r.Key("alice")})
 	o := &counting{Repo: r}
-	v, err := verify.Verify(t.Context(), o, verify.Request{State: s, Tip: r.Tip()})
-	if err != nil || v.Reason != verify.TooLarge || !strings.Contains(v.Message, "more than 200000 files") {
+	v, err := verify.Verify(t.Context(), o, verify.Request{State: s, Tip: r.Tip(), Limits: verify.Limits{Files: 20_000}})
+	if err != nil || v.Reason != verify.TooLarge || !strings.Contains(v.Message, "more than 20000 files") {
 		t.Fatalf("verdict is %s: %s, %v", v.Reason, v.Message, err)
 	}
-	if o.reads > 200_100 {
+	if o.reads > 20_100 {
 		t.Fatalf("%d objects were read", o.reads)
 	}
 }
