@@ -242,22 +242,6 @@ func files(many ...verifytest.Files) verifytest.Files {
 	return all
 }
 
-// conditionHas is condition for any reason.
-func (w *world) conditionHas(pool, typ, status, text string) {
-	w.t.Helper()
-	w.eventually(fmt.Sprintf("pool %s: %s=%s", pool, typ, status), func() error {
-		p, err := w.pool(pool)
-		if err != nil {
-			return err
-		}
-		c := meta.FindStatusCondition(p.Status.Conditions, typ)
-		if c == nil || string(c.Status) != status || !strings.Contains(c.Message, text) {
-			return fmt.Errorf("condition is %+v, want a message with %q", c, text)
-		}
-		return nil
-	})
-}
-
 // reportReady writes a report as the node's agent does.
 func (w *world) reportReady(name, digest, revision string) {
 	w.t.Helper()

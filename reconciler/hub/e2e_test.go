@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
 	"github.com/holdfast-dev/holdfast/test/gitserver"
 )
@@ -199,8 +201,8 @@ func TestContradictionIsNotRolledOut(t *testing.T) {
 	w.repo.Push("alice", poolFile("twice-b", `
 	displayName: "changed"
 	nodes: {"twice-1": {}, "twice-2": {}}`))
-	w.conditionHas("twice-a", "PlanReady", "False", "node twice-1 is in pool twice-a as well")
-	w.conditionHas("twice-b", "PlanReady", "False", "node twice-1 is in pool twice-a as well")
+	w.condition("twice-a", "PlanReady", "False", "DuplicateNode", "node twice-1 is in pool twice-a as well")
+	w.condition("twice-b", "PlanReady", "False", "DuplicateNode", "node twice-1 is in pool twice-a as well")
 	n, err := w.edgeNode("twice-1")
 	w.must(err)
 	p, err := w.pool("twice-b")
@@ -210,7 +212,7 @@ func TestContradictionIsNotRolledOut(t *testing.T) {
 	}
 	// A pool that gives no plan holds up nobody else, and keeps what it has.
 	w.repo.Push("alice", files(poolFile("twice-b", `nodes: {"twice-1": {}, "twice-2": {}}`), verifytest.Files{"pools/twice-a/pool.cue": "package fleet\n\npool: {name: 7}\n"}))
-	w.conditionHas("twice-a", "PlanReady", "False", "pools/twice-a/pool.cue:3:")
+	w.condition("twice-a", "PlanReady", "False", "InvalidFleet", "pools/twice-a/pool.cue:3:")
 	w.condition("twice-b", "PlanReady", "True", "Planned", "")
 	n, err = w.edgeNode("twice-1")
 	w.must(err)
@@ -241,6 +243,20 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 	one.must(err)
 	n, err := one.node("shared-1")
 	one.must(err)
+	two.eventually("an Event says so", func() error {
+		var events corev1.EventList
+		if err := two.admin.List(t.Context(), &events, client.InNamespace("default")); err != nil {
+			return err
+		}
+		for _, kind := range []string{"NodePool", "EdgeNode"} {
+			if !slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+				return e.Reason == condition.ReasonForeignFleet && e.InvolvedObject.Kind == kind && strings.Contains(e.Message, `fleet "mine"`)
+			}) {
+				return fmt.Errorf("%d events, none of them about the %s", len(events.Items), kind)
+			}
+		}
+		return nil
+	})
 	if p.Spec.Fleet != "mine" || n.Annotations[fleetAnnotation] != "mine" {
 		t.Errorf("the other fleet's hub took pool %+v or node %v", p.Spec, n.Annotations)
 	}

@@ -170,7 +170,7 @@ func compose(cfg Config, mgr manager.Manager, metrics *metrics) error {
 	}
 	return addControllers(mgr, spread,
 		&pools{client: mgr.GetClient(), board: b, clock: cfg.Clock, log: cfg.Log, metrics: metrics, event: tell},
-		&nodes{client: mgr.GetClient(), board: b, log: cfg.Log})
+		&nodes{client: mgr.GetClient(), board: b, log: cfg.Log, event: tell})
 }
 
 func addControllers(mgr manager.Manager, spread *spreader, p *pools, n *nodes) error {

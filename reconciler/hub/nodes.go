@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/hub/api/v1alpha1"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
 )
@@ -23,6 +24,7 @@ type nodes struct {
 	client client.Client // reads from the cache
 	board  *board
 	log    *slog.Logger
+	event  func(about client.Object, typ, reason, action, message string)
 }
 
 // Reconcile brings one node's EdgeNode and Node to what the newest picture says. Where the picture does not decide, it
@@ -37,7 +39,7 @@ func (r *nodes) Reconcile(ctx context.Context, req reconcile.Request) (reconcile
 		return reconcile.Result{}, err
 	}
 	if edge != nil && edge.Spec.Fleet != pic.fleet {
-		r.log.Warn("EdgeNode is another fleet's: left alone", "node", edge.Name, "fleet", edge.Spec.Fleet)
+		r.event(edge, corev1.EventTypeWarning, condition.ReasonForeignFleet, "RollOut", foreign(edge.Spec.Fleet, pic.fleet))
 		return reconcile.Result{}, nil
 	}
 	planned, decided := pic.rollout.node(req.Name, currentPool(edge, node))

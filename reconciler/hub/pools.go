@@ -45,7 +45,7 @@ func (r *pools) Reconcile(ctx context.Context, req reconcile.Request) (reconcile
 		return reconcile.Result{}, err
 	}
 	if exists && observed.Spec.Fleet != pic.fleet {
-		r.log.Warn("NodePool is another fleet's: left alone", "pool", observed.Name, "fleet", observed.Spec.Fleet)
+		r.event(&observed, corev1.EventTypeWarning, condition.ReasonForeignFleet, "RollOut", foreign(observed.Spec.Fleet, pic.fleet))
 		return reconcile.Result{}, nil
 	}
 	if pic.rollout != nil {
@@ -119,6 +119,11 @@ func (r *pools) tell(pool *v1alpha1.NodePool, next v1alpha1.NodePoolStatus) {
 	if after.Status == metav1.ConditionFalse && (before == nil || before.Status != after.Status || before.Message != after.Message) {
 		r.event(pool, corev1.EventTypeWarning, after.Reason, "RollOut", after.Message)
 	}
+}
+
+// foreign says why an object is left alone.
+func foreign(theirs, ours string) string {
+	return fmt.Sprintf("it belongs to fleet %q; the hub of fleet %q leaves it alone: give one of them another name, or delete this object", theirs, ours)
 }
 
 // retry tries again soon, without a word, after having worked from an old copy: the newer one is on its way.

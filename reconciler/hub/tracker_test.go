@@ -311,7 +311,7 @@ func TestTrackerAndBadPools(t *testing.T) {
 	if err := step("four"); err != nil {
 		t.Fatal(err)
 	}
-	check(t, tr, "source Fetched, verified Accepted, planned InvalidFleet, three of berlin,paris")
+	check(t, tr, "source Fetched, verified Accepted, planned DuplicateNode, three of berlin,paris")
 	f.failing[""] = &source.Error{Reason: condition.ReasonTooLarge, Err: errors.New("a million files")}
 	if err := step("five"); err != nil {
 		t.Fatal(err)
