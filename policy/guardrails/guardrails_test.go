@@ -29,7 +29,7 @@ func rules(t *testing.T) cue.Value {
 
 // allows says whether the guardrails let a fleet of that CUE pass.
 func allows(rules cue.Value, text string) bool {
-	v := rules.Unify(rules.Context().CompileString(text))
+	v := rules.Unify(cuecontext.New().CompileString(text))
 	return v.Validate(cue.Concrete(true)) == nil
 }
 

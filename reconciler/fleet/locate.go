@@ -127,7 +127,7 @@ func deepest(n ast.Node, labels []string) (best token.Pos, depth int) {
 func matches(l ast.Label, name string) bool {
 	switch x := l.(type) {
 	case *ast.Ident, *ast.BasicLit:
-		got, _, err := ast.LabelName(x.(ast.Label))
+		got, _, err := ast.LabelName(l)
 		return err == nil && got == name
 	case *ast.Interpolation: // "till-\(i)" begins and ends with plain text
 		first, ok := x.Elts[0].(*ast.BasicLit)
