@@ -106,7 +106,7 @@ func steer(node string, err error) error {
 		return &reconciler.Waiting{Reason: condition.ReasonNodeMissing, After: nodeMissingRetry,
 			Err: fmt.Errorf("there is no Node %s yet: the kubelet has not registered", node)}
 	case condition.ReasonInvalid:
-		return &reconciler.Stalled{Reason: condition.ReasonInvalid, Err: fmt.Errorf("Node %s: %w", node, err)}
+		return &reconciler.Stalled{Reason: condition.ReasonInvalid, Err: fmt.Errorf("label and annotate Node %s: %w", node, err)}
 	}
-	return fmt.Errorf("Node %s: %w", node, err)
+	return fmt.Errorf("label and annotate Node %s: %w", node, err)
 }

@@ -374,8 +374,8 @@ func TestQuarrelsCalmDown(t *testing.T) {
 		}
 		before := applies()
 		stubborn()
-		for i := range 3600 * 4 {
-			time.Sleep(250 * time.Millisecond)
+		for i := range 1800 {
+			time.Sleep(2 * time.Second)
 			s.edit(func(labels, _ map[string]mark) { labels["heartbeat"] = mark{fmt.Sprint(i), []string{"kubelet"}} })
 			s.edit(func(labels, _ map[string]mark) { delete(labels, "heartbeat") })
 			if s.String() == "rack=7 [holdfast-agent]" {
