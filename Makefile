@@ -3,6 +3,8 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/holdfast-dev/holdfast/cmd/internal/cli.Version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# The plain cue command, of the version in go.mod: the demo's pre-receive hook runs it.
+CUE = cuelang.org/go/cmd/cue@$(shell go list -m -f '{{.Version}}' cuelang.org/go)
 # Slow tests and benchmarks are behind these; checks read them all.
 TAGS := e2e,bench
 # Packages with a test that needs the lab.
@@ -29,7 +31,10 @@ e2e: deps lab ## run the tests that need a real Kubernetes
 	@echo "e2e: tests against a real Kubernetes, one package after another"
 	go test -tags e2e -p 1 -count 1 -timeout 20m $(E2E)
 
-demo: deps build lab ## show it all on this machine, and check it; KEEP=1 leaves it running
+bin/cue:
+	GOBIN=$(CURDIR)/bin go install $(CUE)
+
+demo: deps build bin/cue lab ## show it all on this machine, and check it; KEEP=1 leaves it running
 	go run ./test/demo $(if $(KEEP),-keep)
 
 lint: deps ## check format, vet, staticcheck, shell scripts and go.mod

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/holdfast-dev/holdfast/test/lab"
+)
+
+// Nodes of the demo, by their names in the example fleet. Each is a kubelet with a containerd of its own.
+const (
+	serverNode = "berlin-server"
+	tillNode   = "berlin-till-1"
+	pool       = "store-berlin"
+)
+
+var nodes = []string{serverNode, tillNode}
+
+// startCluster starts Kubernetes with the demo's two nodes.
+func (d *demo) startCluster(ctx context.Context, keep bool) error {
+	d.step("A cluster with two nodes")
+	var err error
+	d.lab, err = lab.Start(ctx, lab.Options{Name: labName, Keep: keep, Controllers: true, Log: indented{d.out}})
+	if err != nil {
+		return err
+	}
+	d.dir = filepath.Join(d.lab.Dir, "demo")
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
+	}
+	kubectl, err := lab.Program("kubectl")
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("PATH", filepath.Dir(kubectl)+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		return err
+	}
+	d.env = append(d.env, "KUBECONFIG="+d.lab.AdminKubeconfig())
+	for _, name := range nodes {
+		if _, err := d.lab.AddNode(ctx, lab.NodeOptions{Name: name, Kubelet: true}); err != nil {
+			return err
+		}
+	}
+	if _, err := d.run(ctx, d.dir, "kubectl", "get", "nodes"); err != nil {
+		return err
+	}
+	d.shown("two kubelets, each with a containerd of its own, are Ready")
+	return nil
+}
+
+// indented puts the lab's lines under the step they belong to.
+type indented struct {
+	out interface{ Write([]byte) (int, error) }
+}
+
+func (w indented) Write(line []byte) (int, error) {
+	if _, err := fmt.Fprintf(w.out, "     %s", line); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+// hubUser is who the hub is to the API server.
+const hubUser = "holdfast-hub"
+
+// startHub installs what the cluster needs and starts the hub.
+func (d *demo) startHub(ctx context.Context) error {
+	d.step("What the cluster needs: kinds, roles, admission policies, and the hub")
+	if _, err := d.run(ctx, d.dir, "holdfast", "install"); err != nil {
+		return err
+	}
+	for _, argv := range [][]string{
+		{"kubectl", "create", "namespace", "holdfast-system"},
+		{"kubectl", "create", "clusterrolebinding", "holdfast-hub", "--clusterrole=holdfast-hub", "--user=" + hubUser},
+		{"kubectl", "create", "rolebinding", "holdfast-hub", "--namespace=holdfast-system", "--clusterrole=holdfast-hub-state", "--user=" + hubUser},
+	} {
+		if _, err := d.quiet(ctx, d.dir, argv...); err != nil {
+			return err
+		}
+	}
+	kubeconfig, err := d.lab.Kubeconfig("hub", hubUser)
+	if err != nil {
+		return err
+	}
+	argv := []string{"holdfast-hub", "run", "--repo", d.url, "--ca", d.ca(), "--branch", "main", "--anchor", d.anchor,
+		"--kubeconfig", kubeconfig, "--state", filepath.Join(d.dir, "hub"), "--listen", "127.0.0.1:0", "--poll-interval", "2s"}
+	if err := d.background("hub", argv); err != nil {
+		return err
+	}
+	return d.eventually(ctx, "the hub read the fleet repo and wrote its five pools into the cluster", func(ctx context.Context) error {
+		out, err := d.quiet(ctx, d.dir, "kubectl", "get", "nodepools", "-o", "name")
+		if got := len(strings.Fields(out)); err == nil && got != 5 {
+			err = fmt.Errorf("there are %d NodePools", got)
+		}
+		return err
+	})
+}
+
+// enrollNodes enrols and starts an agent for each node.
+func (d *demo) enrollNodes(ctx context.Context) error {
+	d.step("Two agents, enrolled with one line each")
+	for _, node := range nodes {
+		kubeconfig, err := d.lab.NodeKubeconfig(node)
+		if err != nil {
+			return err
+		}
+		_, err = d.run(ctx, d.dir, "holdfast-agent", "enroll", "--node", node, "--repo", d.url, "--ca", d.ca(),
+			"--branch", "main", "--anchor", d.anchor, "--kubeconfig", kubeconfig, "--state", d.state(node))
+		if err != nil {
+			return err
+		}
+		argv := []string{"holdfast-agent", "run", "--state", d.state(node), "--address", "127.0.0.1:0"}
+		if err := d.background("agent-"+node, argv); err != nil {
+			return err
+		}
+	}
+	for _, node := range nodes {
+		if err := d.allGood(ctx, node, d.anchor); err != nil {
+			return err
+		}
+	}
+	if err := d.hasLabel(ctx, "kelp.example/uplink", "nat"); err != nil {
+		return err
+	}
+	err := d.eventually(ctx, "the hub put the till's taint and the pool's label on the Node, which a node may not do", func(ctx context.Context) error {
+		out, err := d.quiet(ctx, d.dir, "kubectl", "get", "node", tillNode, "-o",
+			`jsonpath={.metadata.labels.fleet\.holdfast\.dev/pool} {.spec.taints[?(@.key=="kelp.example/till")].effect}`)
+		if want := pool + " NoSchedule"; err == nil && out != want {
+			err = fmt.Errorf("pool and effect are %q, want %q", out, want)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.poolCounts(ctx); err != nil {
+		return err
+	}
+	return d.showCluster(ctx)
+}
+
+// background starts one of the programs as a part of the lab, and shows it as one would type it.
+func (d *demo) background(name string, argv []string) error {
+	fmt.Fprintf(d.out, "   %s\n", d.paint("36", "$ "+quote(argv)+" &"))
+	path := filepath.Join(strings.SplitN(os.Getenv("PATH"), string(os.PathListSeparator), 3)[1], argv[0])
+	_, err := d.lab.Run(lab.Command{Name: name, Path: path, Args: argv[1:], Dir: d.dir})
+	return err
+}
+
+func (d *demo) ca() string               { return filepath.Join(d.git(), gitCAFile) }
+func (d *demo) state(node string) string { return filepath.Join(d.dir, "nodes", node) }
+
+// showCluster shows pools and nodes.
+func (d *demo) showCluster(ctx context.Context) error {
+	_, err := d.run(ctx, d.dir, "kubectl", "get", "nodepools,edgenodes")
+	return err
+}
+
+// allGood waits until a node has accepted a revision, has brought itself to it, and the cluster knows.
+func (d *demo) allGood(ctx context.Context, node, revision string) error {
+	claim := fmt.Sprintf("%s is Ready at revision %.12s, and the cluster knows", node, revision)
+	return d.eventually(ctx, claim, func(ctx context.Context) error {
+		e, err := d.edgeNode(ctx, node)
+		if err != nil {
+			return err
+		}
+		ready := e.condition("Ready")
+		if ready.Status != "True" || e.Status.Revision != revision || e.Status.PlanDigest != e.Spec.PlanDigest {
+			return fmt.Errorf("EdgeNode %s: revision %.12s, Ready %s: %s %s; plan %.14s, the hub has %.14s", node, e.Status.Revision,
+				ready.Status, ready.Reason, ready.Message, e.Status.PlanDigest, e.Spec.PlanDigest)
+		}
+		return nil
+	})
+}
+
+// edgeNode is what the demo reads of an EdgeNode.
+type edgeNode struct {
+	Spec   struct{ PlanDigest string }
+	Status struct {
+		Revision, PlanDigest string
+		Conditions           []conditionOf
+	}
+}
+
+type conditionOf struct{ Type, Status, Reason, Message string }
+
+func (e edgeNode) condition(kind string) conditionOf {
+	for _, c := range e.Status.Conditions {
+		if c.Type == kind {
+			return c
+		}
+	}
+	return conditionOf{Type: kind, Status: "Unknown"}
+}
+
+func (d *demo) edgeNode(ctx context.Context, name string) (edgeNode, error) {
+	var e edgeNode
+	out, err := d.quiet(ctx, d.dir, "kubectl", "get", "edgenode", name, "-o", "json")
+	if err != nil {
+		return e, err
+	}
+	return e, json.Unmarshal([]byte(out), &e)
+}
+
+// hasLabel waits until both Nodes have a label.
+func (d *demo) hasLabel(ctx context.Context, key, value string) error {
+	return d.eventually(ctx, fmt.Sprintf("both Nodes have the label %s=%s", key, value), func(ctx context.Context) error {
+		for _, node := range nodes {
+			if err := d.labelIs(ctx, node, key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (d *demo) labelIs(ctx context.Context, node, key, value string) error {
+	out, err := d.quiet(ctx, d.dir, "kubectl", "get", "node", node, "-o",
+		"jsonpath={.metadata.labels."+strings.ReplaceAll(key, ".", `\.`)+"}")
+	if err == nil && out != value {
+		err = fmt.Errorf("node %s has %s=%q, want %q", node, key, out, value)
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+// Command demo shows Holdfast on one machine, and checks what it shows: a real Kubernetes, a Git server with a signed fleet repo,
+// the hub, and agents on two nodes; then a signed push, an unsigned one, and a replay. It drives the real programs as a person
+// would, and ends with 1 if a step does not show what it claims, so it is the end-to-end test as well.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/test/lab"
+)
+
+// labName is the demo's lab; `lab down demo` ends one that was kept.
+const labName = "demo"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) == 3 && os.Args[1] == gitServerArg {
+		exit(serveGit(ctx, os.Args[2]))
+	}
+	keep := flag.Bool("keep", false, "leave everything running and print how to look around")
+	flag.Parse()
+	exit(run(ctx, *keep))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "\ndemo: FAILED: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// demo is the story with what it plays on.
+type demo struct {
+	*story
+	lab *lab.Lab
+	// dir holds what people and nodes have: keys, the work tree, the Git server's folder, the agents' state.
+	dir string
+	// url is where nodes fetch the fleet repo, anchor its first commit.
+	url, anchor string
+}
+
+// run plays the story and takes everything down, unless it is to be kept.
+func run(ctx context.Context, keep bool) error {
+	bin, err := programs()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		return err
+	}
+	if err := lab.Down(labName); err != nil { // one that was kept before
+		return err
+	}
+	d := &demo{story: newStory(os.Stdout)}
+	d.say("Holdfast, from a signed push to a node's labels. Everything runs on this machine and nothing is faked:")
+	d.say("Kubernetes %s with etcd, kubelet and containerd; git; ssh-keygen; the three programs of Holdfast.", lab.KubernetesVersion)
+	err = d.play(ctx, keep)
+	if err != nil && d.lab != nil {
+		d.showLogs()
+	}
+	if keep && err == nil {
+		d.lookAround()
+		return nil
+	}
+	if d.lab != nil {
+		err = errors.Join(err, d.lab.Close())
+	}
+	if err == nil {
+		fmt.Fprintf(d.out, "\n%s in %s. Everything was taken down; `make demo KEEP=1` leaves it running.\n",
+			d.paint("1;32", fmt.Sprintf("All %d steps showed what they claim", d.steps)), time.Since(d.began).Round(time.Second))
+	}
+	return err
+}
+
+// play is the story.
+func (d *demo) play(ctx context.Context, keep bool) error {
+	for _, step := range []func(context.Context) error{
+		func(ctx context.Context) error { return d.startCluster(ctx, keep) },
+		d.makeFleet,
+		d.startHub,
+		d.enrollNodes,
+		d.signedPush,
+		d.otherTeamsPush,
+		d.brokenPush,
+		d.unsignedPush,
+		d.stolenServer,
+		d.replay,
+		d.end,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// programs gives the folder of the built programs.
+func programs() (string, error) {
+	bin, err := filepath.Abs("bin")
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"holdfast", "holdfast-agent", "holdfast-hub", "cue"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			return "", fmt.Errorf("%w: run `make demo` from the top folder, which builds it", err)
+		}
+	}
+	return bin, nil
+}
