@@ -124,7 +124,7 @@ func newManager(cfg Config) (manager.Manager, error) {
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&corev1.Node{}: {Transform: slimNode},
 		}},
-		Controller: config.Controller{MaxConcurrentReconciles: 4, SkipNameValidation: new(true), RecoverPanic: new(false)},
+		Controller: config.Controller{MaxConcurrentReconciles: 16, SkipNameValidation: new(true), RecoverPanic: new(false)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare the hub: %w", err)
