@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(state) })
 			e.Values[fleetKey{}] = f
-			for k, v := range map[string]string{"REPO": f.URL, "CA": f.CA, "ANCHOR": f.Anchor(), "STATE": filepath.Join(state, "s"), "NO_COLOR": "1"} {
+			for k, v := range map[string]string{"REPO": f.URL, "CA": f.CA, "ANCHOR": f.Anchor(), "STATE": filepath.Join(state, "s"), "NO_COLOR": "1", "HOLDFAST_PROGRESS": "off"} {
 				e.Setenv(k, v)
 			}
 			return nil
