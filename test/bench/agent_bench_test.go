@@ -58,23 +58,6 @@ func waitReady(b *testing.B, control edgeagent.Control) {
 	})
 }
 
-// BenchmarkPushToLabels measures from a signed push, through a sync that polls and fetches, to the label on the Node.
-func BenchmarkPushToLabels(b *testing.B) {
-	s := newSite(b, perPool, time.Minute)
-	_, control := agentProcess(b, s)
-	for i := 0; b.Loop(); i++ {
-		want := fmt.Sprintf("push-%d", i)
-		s.relabel(want)
-		_, err := control.Sync(b.Context())
-		check(b, err)
-		got, err := s.label(b.Context(), nodeName(0))
-		check(b, err)
-		if got != want {
-			b.Fatalf("after sync the label is %q, want %q", got, want)
-		}
-	}
-}
-
 // BenchmarkIdleAgent watches an agent to which nothing happens for ten minutes. It runs once, whatever b.N.
 func BenchmarkIdleAgent(b *testing.B) {
 	length := 10 * time.Minute

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -14,9 +16,12 @@ type row struct {
 	// scale turns the benchmark's unit into the one shown.
 	scale float64
 	unit  string
-	// limit is the largest figure that keeps the promise; 0 means there is none and the figure is there for comparison.
+	// limit is the largest figure that keeps the promise, or noLimit.
 	limit float64
 }
+
+// noLimit marks a figure that is there to be compared with its neighbours.
+var noLimit = math.Inf(1)
 
 // line is a row with its figure.
 type line struct {
@@ -26,27 +31,27 @@ type line struct {
 }
 
 // kept tells whether the promise is kept. A figure that is missing keeps none.
-func (l line) kept() bool { return l.found && (l.limit == 0 || l.value <= l.limit) }
+func (l line) kept() bool { return l.found && l.value <= l.limit }
 
 func (l line) figure() string {
 	if !l.found {
 		return "not measured"
 	}
-	return format(l.value) + " " + l.unit
+	return strings.TrimSpace(format(l.value) + " " + l.unit)
 }
 
 func (l line) promise() string {
-	if l.limit == 0 {
+	if l.limit == noLimit {
 		return ""
 	}
-	return "≤ " + format(l.limit) + " " + l.unit
+	return strings.TrimSpace("≤ " + format(l.limit) + " " + l.unit)
 }
 
 func (l line) verdict() string {
 	switch {
 	case !l.found:
 		return "missing"
-	case l.limit == 0:
+	case l.limit == noLimit:
 		return ""
 	case l.kept():
 		return "yes"

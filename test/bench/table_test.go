@@ -11,24 +11,26 @@ func TestTable(t *testing.T) {
 		{"a poll", key{"p", "Poll", "http-bytes"}, 1, "bytes", 2048},
 		{"a verdict", key{"p", "Verify", "ns/op"}, 1e-6, "ms", 1000},
 		{"too slow", key{"p", "Slow", "ns/op"}, 1e-6, "ms", 1},
+		{"none allowed", key{"p", "Idle", "fsyncs"}, 1, "", 0},
 		{"gone", key{"p", "Gone", "ns/op"}, 1, "ns", 1},
-		{"for comparison", key{"p", "Poll", "ns/op"}, 1, "ns", 0},
+		{"for comparison", key{"p", "Poll", "ns/op"}, 1, "ns", noLimit},
 	}
 	lines := fill(rows, results{
-		{"p", "Poll", "http-bytes"}: 1890, {"p", "Poll", "ns/op"}: 5, {"p", "Verify", "ns/op"}: 123456789, {"p", "Slow", "ns/op"}: 2e6,
+		{"p", "Poll", "http-bytes"}: 1890, {"p", "Poll", "ns/op"}: 5, {"p", "Verify", "ns/op"}: 123456789, {"p", "Slow", "ns/op"}: 2e6, {"p", "Idle", "fsyncs"}: 0,
 	})
 	want := `| what | measured | promised | kept |
 |---|---|---|---|
 | a poll | 1890 bytes | ≤ 2048 bytes | yes |
 | a verdict | 123 ms | ≤ 1000 ms | yes |
 | too slow | 2 ms | ≤ 1 ms | NO |
+| none allowed | 0 | ≤ 0 | yes |
 | gone | not measured | ≤ 1 ns | missing |
 | for comparison | 5 ns |  |  |
 `
 	if got := markdownTable(lines); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for i, kept := range []bool{true, true, false, false, true} {
+	for i, kept := range []bool{true, true, false, true, false, true} {
 		if lines[i].kept() != kept {
 			t.Errorf("%s: kept is %v", lines[i].what, !kept)
 		}

@@ -50,7 +50,7 @@ func (d *demo) makeFleet(ctx context.Context) error {
 		{"git", "add", "."},
 		{"git", "commit", "--quiet", "-S", "-m", "Kelp Markets' fleet"},
 		{"git", "remote", "add", "origin", d.url},
-		{"git", "push", "--quiet", "origin", "main"},
+		{"git", "push", "--quiet", "--set-upstream", "origin", "main"},
 	} {
 		if _, err := d.run(ctx, d.work(), argv...); err != nil {
 			return err
