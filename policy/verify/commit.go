@@ -2,6 +2,8 @@ package verify
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -33,6 +35,12 @@ func (c *commit) firstParent() string {
 		return ""
 	}
 	return c.parents[0]
+}
+
+// payloadSum names the commit whatever its signature is encoded as.
+func (c *commit) payloadSum() string {
+	sum := sha256.Sum256(c.payload)
+	return hex.EncodeToString(sum[:])
 }
 
 // maxDate bounds committer dates to what four digits of a year can say.

@@ -29,7 +29,7 @@ func anchored(ctx context.Context, r *reader, id string) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	s := State{Anchor: id, Accepted: id, Floor: c.date.Unix(), Files: diff.files, Generation: 1}
+	s := State{Anchor: id, Accepted: id, Payload: c.payloadSum(), Floor: c.date.Unix(), Files: diff.files, Generation: 1}
 	if s.TrustTree, err = trustTree(r, c.tree); err != nil {
 		return State{}, err
 	}

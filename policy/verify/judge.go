@@ -47,7 +47,7 @@ func (w *walk) judge(ctx context.Context, c *commit) (Signed, error) {
 		return s, err
 	}
 	w.state.Files += files
-	w.state.Accepted, w.state.Floor, w.parent = c.id, c.date.Unix(), c
+	w.state.Accepted, w.state.Payload, w.state.Floor, w.parent = c.id, c.payloadSum(), c.date.Unix(), c
 	w.keep(counted)
 	return s, nil
 }

@@ -37,6 +37,9 @@ type State struct {
 	Anchor string `json:"anchor"`
 	// Accepted is the newest accepted revision.
 	Accepted string `json:"accepted"`
+	// Payload is the SHA-256 of what Accepted's signature is over. Whoever serves commits can encode a signature in other
+	// ways, which gives the same commit other ids: descent goes by this, too.
+	Payload string `json:"payload,omitempty"`
 	// Floor is the committer date of Accepted, in seconds since 1970: the time cannot be earlier.
 	Floor int64 `json:"floor"`
 	// Files is how many files Accepted has.

@@ -146,6 +146,12 @@ func (w *walk) path(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
+		if twin, err := w.twin(c); err != nil {
+			return nil, err
+		} else if twin {
+			w.state.Accepted = id
+			return path, nil
+		}
 		path = append(path, id)
 		id = c.firstParent()
 	}
@@ -157,6 +163,25 @@ func (w *walk) path(ctx context.Context) ([]string, error) {
 		return nil, at(err, to)
 	}
 	return path[:reanchor], nil
+}
+
+// twin tells whether a commit is the newest accepted one but for its signature. A Git server can serve one commit under many
+// ids, since signatures have more than one encoding; a node that was given another than its neighbours must not be left
+// behind. What builds on a twin vouches for it; as the tip it needs a signature of its own that counts.
+func (w *walk) twin(c *commit) (bool, error) {
+	if w.state.Payload == "" || c.payloadSum() != w.state.Payload {
+		return false, nil
+	}
+	if c.id != w.req.Tip {
+		return true, nil
+	}
+	var s Signed
+	o, err := ownSignature(c, w.trust)
+	if err != nil || o.principal != "" {
+		return err == nil, at(err, c.id)
+	}
+	_, err = w.countersigners(c, &s)
+	return len(s.Countersigners) > 0, at(err, c.id)
 }
 
 // notDescendant says how the tip lies to the newest accepted revision.
