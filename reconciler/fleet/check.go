@@ -67,6 +67,33 @@ func (c *Checker) Problems() Problems {
 	return ps.tidy()
 }
 
+// Contested gives the nodes about which the pools taken in decide nothing, since two name one or it moved to where no pool
+// has it, and the pools whose files are at odds. Unlike Problems it leaves none out.
+func (c *Checker) Contested() (nodes, pools map[string]bool) {
+	nodes, pools = map[string]bool{}, map[string]bool{}
+	for node, names := range c.nodes {
+		if len(names) < 2 {
+			continue
+		}
+		nodes[node] = true
+		for _, pool := range names {
+			pools[pool] = true
+		}
+	}
+	for pool, moves := range c.movers {
+		for node, to := range moves {
+			if c.checkMove(node, to) == "" {
+				continue
+			}
+			pools[pool] = true
+			if len(c.nodes[node]) == 0 { // a pool that names it decides, whatever others say
+				nodes[node] = true
+			}
+		}
+	}
+	return nodes, pools
+}
+
 // checkMove follows a node from pool to pool, as its agent would, and says what is wrong on the way.
 func (c *Checker) checkMove(node, to string) string {
 	for seen := map[string]bool{}; !slices.Contains(c.nodes[node], to); {

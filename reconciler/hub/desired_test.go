@@ -62,7 +62,7 @@ func TestPoolStatus(t *testing.T) {
 		source:   condition.Condition{Type: condition.SourceReady, Status: condition.True, Reason: condition.ReasonFetched},
 		verified: condition.Condition{Type: condition.Verified, Status: condition.False, Reason: "Unsigned", Message: "commit x"},
 		planned:  condition.Condition{Type: condition.PlanReady, Status: condition.True, Reason: condition.ReasonPlanned},
-		rollout:  newRollout(rev, []*plan.Pool{poolOf("berlin")}, map[string]condition.Condition{"paris": {Type: condition.PlanReady, Status: condition.False, Reason: "InvalidFleet", Message: "x"}}, nil),
+		rollout:  newRollout(rev, []*plan.Pool{poolOf("berlin")}, map[string]condition.Condition{"paris": {Type: condition.PlanReady, Status: condition.False, Reason: "InvalidFleet", Message: "x"}}, clashes{}, nil),
 	}
 	pool := &v1alpha1.NodePool{}
 	pool.Name, pool.Generation = "berlin", 4

@@ -194,7 +194,7 @@ func TestRejectedRevisionChangesNothing(t *testing.T) {
 	w.condition("reject-a", "SourceReady", "True", "Fetched", "")
 }
 
-func TestContradictionIsNotRolledOut(t *testing.T) {
+func TestContestedNodeStaysAsItIs(t *testing.T) {
 	w := newWorld(t, "twice", files(poolFile("twice-a", `nodes: "twice-1": {}`), poolFile("twice-b", `nodes: "twice-2": {}`)))
 	w.start()
 	w.condition("twice-b", "PlanReady", "True", "Planned", w.anchor[:12])
@@ -207,8 +207,8 @@ func TestContradictionIsNotRolledOut(t *testing.T) {
 	w.must(err)
 	p, err := w.pool("twice-b")
 	w.must(err)
-	if n.Spec.Pool != "twice-a" || p.Spec.DisplayName != "" || p.Status.Revision != w.anchor {
-		t.Errorf("part of the revision was rolled out: node in %s, pool %+v", n.Spec.Pool, p)
+	if n.Spec.Pool != "twice-a" || p.Spec.DisplayName != "changed" || p.Status.Revision != w.anchor {
+		t.Errorf("node in %s, pool %+v", n.Spec.Pool, p)
 	}
 	// A pool that gives no plan holds up nobody else, and keeps what it has.
 	w.repo.Push("alice", files(poolFile("twice-b", `nodes: {"twice-1": {}, "twice-2": {}}`), verifytest.Files{"pools/twice-a/pool.cue": "package fleet\n\npool: {name: 7}\n"}))

@@ -28,7 +28,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		rejections:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "holdfast_hub_rejected_revisions_total", Help: "Revisions rejected, by reason."}, []string{"reason"}),
 		acceptedDate: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_hub_accepted_revision_timestamp_seconds", Help: "Committer date of the newest accepted revision."}),
 		rollouts:     prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_hub_rollouts_total", Help: "Revisions rolled out."}),
-		refusals:     prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_hub_refused_rollouts_total", Help: "Accepted revisions not rolled out because they contradict themselves or cannot be read."}),
+		refusals:     prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_hub_refused_rollouts_total", Help: "Accepted revisions not rolled out because they cannot be read."}),
 		brokenPools:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_hub_broken_pools", Help: "Pools of the revision rolled out last that give no plan."}),
 		plannedNodes: prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_hub_planned_nodes", Help: "Nodes of the revision rolled out last."}),
 		poolNodes:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "holdfast_hub_pool_nodes", Help: "Nodes of a pool by state: all, ready, synced."}, []string{"pool", "state"}),

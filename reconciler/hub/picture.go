@@ -29,14 +29,23 @@ type rollout struct {
 	pools map[string]*plan.Pool
 	// broken are the pools of this revision that gave no plan, and why. Their objects stay as they are.
 	broken map[string]condition.Condition
-	// nodes are the nodes of pools, by name.
+	// clashes are what pools are at odds about.
+	clashes clashes
+	// nodes are the nodes of pools, by name, but for those in clashes.
 	nodes map[string]*plan.Node
+}
+
+// clashes are nodes that more than one pool names, or that moved to where they are not. Nothing is decided about them.
+type clashes struct {
+	nodes map[string]bool
+	// pools are the pools whose files are at odds, and what to say of them.
+	pools map[string]condition.Condition
 }
 
 // newRollout composes a revision from the plans of its pools. Pools that gave none keep the plan of before, and a node
 // keeps its pool while that is broken: what nobody could read decides nothing.
-func newRollout(revision string, plans []*plan.Pool, broken map[string]condition.Condition, before *rollout) *rollout {
-	r := &rollout{revision: revision, pools: map[string]*plan.Pool{}, broken: broken, nodes: map[string]*plan.Node{}}
+func newRollout(revision string, plans []*plan.Pool, broken map[string]condition.Condition, odds clashes, before *rollout) *rollout {
+	r := &rollout{revision: revision, pools: map[string]*plan.Pool{}, broken: broken, clashes: odds, nodes: map[string]*plan.Node{}}
 	if before != nil {
 		for name := range broken {
 			if kept := before.pools[name]; kept != nil {
@@ -44,7 +53,7 @@ func newRollout(revision string, plans []*plan.Pool, broken map[string]condition
 			}
 		}
 	}
-	for _, p := range plans { // Check saw to it that no two have the same node
+	for _, p := range plans {
 		r.add(p)
 	}
 	return r
@@ -53,7 +62,7 @@ func newRollout(revision string, plans []*plan.Pool, broken map[string]condition
 func (r *rollout) add(p *plan.Pool) {
 	r.pools[p.Name] = p
 	for i := range p.Nodes {
-		if n := &p.Nodes[i]; r.nodes[n.Name] == nil {
+		if n := &p.Nodes[i]; r.nodes[n.Name] == nil && !r.clashes.nodes[n.Name] {
 			r.nodes[n.Name] = n
 		}
 	}
@@ -68,8 +77,12 @@ func (r *rollout) has(pool string) bool {
 }
 
 // node gives the plan of a node whose EdgeNode, if there is one, says it belongs to pool now, and whether it is decided. It
-// is not while that pool is broken and the node's plan is another's: the node may have moved or not.
+// is not while pools are at odds about it, and not while that pool is broken and the node's plan is another's: the node may
+// have moved or not.
 func (r *rollout) node(name, pool string) (n *plan.Node, decided bool) {
+	if r.clashes.nodes[name] {
+		return nil, false
+	}
 	n = r.nodes[name]
 	if _, broken := r.broken[pool]; broken && (n == nil || n.Pool != pool) {
 		return nil, false
@@ -88,6 +101,9 @@ func (r *rollout) names() []string {
 func (p *picture) poolPlanned(pool string) condition.Condition {
 	if p.planned.Status == condition.True && p.rollout != nil {
 		if c, broken := p.rollout.broken[pool]; broken {
+			return c
+		}
+		if c, odd := p.rollout.clashes.pools[pool]; odd {
 			return c
 		}
 	}

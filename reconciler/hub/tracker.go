@@ -214,8 +214,8 @@ func (t *tracker) save(ctx context.Context, state verify.State) error {
 	return nil
 }
 
-// rollOut evaluates the accepted revision and makes it the picture's, unless that is done already. A revision that is at
-// odds with itself, such as a node in two pools, is not rolled out at all.
+// rollOut evaluates the accepted revision and makes it the picture's, unless that is done already. Nodes that its pools are at
+// odds about, such as one in two pools, are left as they are: who may change one pool must not be able to stop the others.
 func (t *tracker) rollOut(ctx context.Context) error {
 	commit := t.state.Accepted
 	if commit == "" || commit == t.finished {
@@ -232,15 +232,32 @@ func (t *tracker) rollOut(ctx context.Context) error {
 	if retry == nil {
 		t.finished = commit
 	}
-	if problems := fleet.Check(append(standIns(plans, broken), plans...)); len(problems) > 0 {
-		t.log.Warn("revision not rolled out", "revision", commit, "err", problems)
-		return errors.Join(retry, t.refuse(ctx, problems))
-	}
-	t.pic.rollout = newRollout(commit, plans, broken, t.pic.rollout)
+	t.pic.rollout = newRollout(commit, plans, broken, t.clashes(commit, plans, broken), t.pic.rollout)
 	t.say(&t.pic.planned, condition.PlanReady, condition.ReasonPlanned, "revision "+rollup.Short(commit)+" is rolled out", nil)
 	t.metrics.rolledOut(t.pic.rollout)
 	t.log.Info("rolling out", "revision", commit, "pools", len(names), "broken", len(broken), "nodes", len(t.pic.rollout.nodes))
 	return retry
+}
+
+// clashes gives what the pools are at odds about.
+func (t *tracker) clashes(commit string, plans []*plan.Pool, broken map[string]condition.Condition) clashes {
+	var check fleet.Checker
+	for _, p := range append(standIns(plans, broken), plans...) {
+		check.Add(p)
+	}
+	problems := check.Problems()
+	if len(problems) == 0 {
+		return clashes{}
+	}
+	t.log.Warn("nodes that pools are at odds about are left as they are", "revision", commit, "err", problems)
+	var c condition.Condition
+	t.say(&c, condition.PlanReady, "", "", problems)
+	nodes, pools := check.Contested()
+	odds := clashes{nodes: nodes, pools: map[string]condition.Condition{}}
+	for pool := range pools {
+		odds.pools[pool] = c
+	}
+	return odds
 }
 
 // rollOutOffline is rollOut while the fleet repo does not answer: after a restart the clone may still have the accepted

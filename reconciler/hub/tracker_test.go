@@ -305,13 +305,8 @@ func TestTrackerAndBadPools(t *testing.T) {
 	if got := tr.pic.rollout.nodes["till-2"].Pool; got != "berlin" {
 		t.Errorf("till-2 is in %s", got)
 	}
-	// A revision that contradicts itself is not rolled out, nor one whose pools cannot be listed.
+	// A revision whose pools cannot be listed is not rolled out.
 	before := tr.pic.rollout
-	f.pools["paris"] = poolOf("paris", "till-1")
-	if err := step("four"); err != nil {
-		t.Fatal(err)
-	}
-	check(t, tr, "source Fetched, verified Accepted, planned DuplicateNode, three of berlin,paris")
 	f.failing[""] = &source.Error{Reason: condition.ReasonTooLarge, Err: errors.New("a million files")}
 	if err := step("five"); err != nil {
 		t.Fatal(err)
@@ -319,6 +314,35 @@ func TestTrackerAndBadPools(t *testing.T) {
 	check(t, tr, "source Fetched, verified Accepted, planned TooLarge, three of berlin,paris")
 	if tr.pic.rollout != before {
 		t.Error("something was rolled out")
+	}
+}
+
+// TestOnePoolCannotStopTheOthers: somebody who may change berlin alone names a node of paris there, and sends another to
+// where it is not. Those nodes stay as they are; everybody else goes on.
+func TestOnePoolCannotStopTheOthers(t *testing.T) {
+	berlin := poolOf("berlin", "till-1", "till-3")
+	berlin.MovedTo = map[string]string{"till-2": "nowhere", "till-5": "nowhere"}
+	f := &script{refs: source.Refs{Tip: "one"}, pools: map[string]*plan.Pool{
+		"berlin": berlin, "paris": poolOf("paris", "till-1", "till-4"), "rome": poolOf("rome", "till-5")}}
+	tr := newTracker(t, f, &memory{})
+	if err := tr.step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, tr, "source Fetched, verified Accepted, planned Planned, one of berlin,paris,rome")
+	for node, pool := range map[string]string{"till-3": "berlin", "till-4": "paris", "till-5": "rome"} {
+		if n, decided := tr.pic.rollout.node(node, pool); !decided || n == nil || n.Pool != pool {
+			t.Errorf("%s: %+v, decided %t", node, n, decided)
+		}
+	}
+	for node, pool := range map[string]string{"till-1": "paris", "till-2": "berlin"} {
+		if n, decided := tr.pic.rollout.node(node, pool); decided {
+			t.Errorf("%s is decided: %+v", node, n)
+		}
+	}
+	for pool, want := range map[string]string{"berlin": condition.ReasonInvalidFleet, "paris": condition.ReasonInvalidFleet, "rome": condition.ReasonPlanned} {
+		if c := tr.pic.poolPlanned(pool); c.Reason != want {
+			t.Errorf("%s says %+v", pool, c)
+		}
 	}
 }
 
@@ -362,7 +386,7 @@ func TestTrackerPublishesChangesOnly(t *testing.T) {
 }
 
 func TestNodeIsUndecidedWhileItsPoolIsBroken(t *testing.T) {
-	r := newRollout("one", []*plan.Pool{poolOf("berlin", "a", "b")}, map[string]condition.Condition{"paris": {}}, nil)
+	r := newRollout("one", []*plan.Pool{poolOf("berlin", "a", "b")}, map[string]condition.Condition{"paris": {}}, clashes{}, nil)
 	for _, c := range []struct {
 		node, pool string
 		planned    bool
