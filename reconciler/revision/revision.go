@@ -133,7 +133,7 @@ func (f *Follower) bound(lim, fallback sandbox.Limits) sandbox.Limits {
 	if cpu := time.Duration(f.limits.CPU); cpu > 0 {
 		lim.CPU = cpu
 	}
-	lim.Network = false
+	lim.Network, lim.Read, lim.Write = false, f.cfg.Source.Dir, ""
 	return lim
 }
 

@@ -2,8 +2,8 @@
 // parsing packs and evaluating CUE handle input from elsewhere: what they use up or break must not be the agent's.
 //
 // The child is this same binary. It bounds itself before it reads anything: memory (RLIMIT_DATA and GOMEMLIMIT),
-// processor time, file size, no core dump, no new programs and, unless asked for, no network (a seccomp filter, so no
-// privilege is needed). What crosses over is JSON on its standard input and output.
+// processor time, file size, no core dump, no new programs and, unless asked for, no network (a seccomp filter) and no files
+// (Landlock, where the kernel has it). None of it needs a privilege. What crosses over is JSON on its standard input and output.
 package sandbox
 
 import (
@@ -31,8 +31,11 @@ type Limits struct {
 	CPU time.Duration `json:"cpu,omitempty"`
 	// FileMB bounds each file the child writes, in MiB.
 	FileMB int64 `json:"fileMB,omitempty"`
-	// Network permits sockets.
+	// Network permits sockets, and reading what finding and trusting a server takes.
 	Network bool `json:"network,omitempty"`
+	// Read is the one folder the child may read, Write the one it may write. It opens no files elsewhere.
+	Read  string `json:"read,omitempty"`
+	Write string `json:"write,omitempty"`
 	// Timeout bounds wall time; 0 means two minutes.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// MaxOutput bounds the output in bytes; 0 means 64 MiB.
@@ -59,6 +62,7 @@ const argPrefix = "holdfast-child:"
 const (
 	exitFuncError = 101
 	exitSetup     = 102
+	exitCPU       = 103
 )
 
 // Main runs the function a parent asked for and ends the process, if this process is a child; else it returns at once.
@@ -166,13 +170,23 @@ func diagnose(ctx context.Context, name string, lim Limits, cmd *exec.Cmd, out, 
 		return &Error{Text: msg.buf.String()}
 	case st.ExitCode() == exitSetup:
 		return fmt.Errorf("%s: %s", name, msg.buf.String())
-	case lim.CPU > 0 && killed(st) && st.SystemTime()+st.UserTime() >= lim.CPU*9/10: // the kernel's two counts differ by a tick
+	case st.ExitCode() == exitCPU, lim.CPU > 0 && killed(st) && st.SystemTime()+st.UserTime() >= lim.CPU:
 		return fmt.Errorf("%s: %w: over %s", name, ErrCPU, lim.CPU)
-	case bytes.Contains(msg.buf.Bytes(), []byte("out of memory")) || bytes.Contains(msg.buf.Bytes(), []byte("cannot allocate memory")) || killed(st):
+	case starved(msg.buf.Bytes()), killed(st):
 		return fmt.Errorf("%s: %w: over %d MiB", name, ErrMemory, lim.MemoryMB)
 	default:
 		return fmt.Errorf("%s: %w: %s", name, err, firstLine(msg.buf.Bytes()))
 	}
+}
+
+// starved tells from a child's last words whether it was refused memory: the runtime's two messages, and the race detector's.
+func starved(msg []byte) bool {
+	for _, words := range []string{"out of memory", "cannot allocate memory", "ThreadSanitizer failed to allocate"} {
+		if bytes.Contains(msg, []byte(words)) {
+			return true
+		}
+	}
+	return false
 }
 
 // environment gives the child's whole environment: nothing of the parent's but where to find the system's certificates.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 				_ = i
 			}
 		},
-		"hang":  func(context.Context, io.Reader, io.Writer) error { select {} },
+		"hang":  func(context.Context, io.Reader, io.Writer) error { <-time.After(time.Hour); return nil },
 		"panic": func(context.Context, io.Reader, io.Writer) error { panic("boom") },
 		"flood": func(_ context.Context, _ io.Reader, w io.Writer) error {
 			for {
@@ -64,6 +65,23 @@ func TestMain(m *testing.M) {
 			name, _ := io.ReadAll(r)
 			return os.WriteFile(string(name), make([]byte, 2<<20), 0o600)
 		},
+		"touch": func(_ context.Context, r io.Reader, _ io.Writer) error {
+			name, _ := io.ReadAll(r)
+			return os.WriteFile(string(name), nil, 0o600)
+		},
+		"read": func(_ context.Context, r io.Reader, _ io.Writer) error {
+			name, _ := io.ReadAll(r)
+			f, err := os.Open(string(name))
+			if err != nil {
+				return err
+			}
+			return f.Close()
+		},
+		"chmod": func(_ context.Context, r io.Reader, _ io.Writer) error {
+			name, _ := io.ReadAll(r)
+			return os.Chmod(string(name), 0o666)
+		},
+		"kill": func(context.Context, io.Reader, io.Writer) error { return syscall.Kill(os.Getppid(), 0) },
 		"env": func(_ context.Context, _ io.Reader, w io.Writer) error {
 			_, err := fmt.Fprint(w, os.Getenv("SECRET"))
 			return err
@@ -137,7 +155,10 @@ func TestNoPrograms(t *testing.T) {
 
 func TestFileBound(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "big")
-	if _, err := sandbox.Run(t.Context(), "file", sandbox.Limits{FileMB: 1}, newReader(name)); err == nil {
+	if _, err := sandbox.Run(t.Context(), "file", sandbox.Limits{FileMB: 4, Write: filepath.Dir(name)}, newReader(name)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sandbox.Run(t.Context(), "file", sandbox.Limits{FileMB: 1, Write: filepath.Dir(name)}, newReader(name)); err == nil {
 		t.Fatal("a child wrote a file over its bound")
 	}
 }

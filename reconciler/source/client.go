@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -93,7 +94,11 @@ func (c *Client) Fetch(ctx context.Context, want Refs) (Fetched, error) {
 	l := cfg.Limits
 	lim := sandbox.Limits{
 		MemoryMB: l.MemoryMB, CPU: l.CPU, Network: true, Timeout: l.FetchTimeout, MaxOutput: 1 << 20,
-		FileMB: l.RepoBytes>>20 + 64, // a second line: the bound on bytes is kept before it
+		FileMB: l.RepoBytes>>20 + 64,  // a second line: the bound on bytes is kept before it
+		Write:  filepath.Dir(cfg.Dir), // beside the clone lie its lock, the one it may be replaced by, and the damaged one
+	}
+	if err := os.MkdirAll(lim.Write, 0o700); err != nil {
+		return Fetched{}, storing("make the clone's parent folder", err)
 	}
 	out, err := sandbox.Call[fetchOutput](ctx, childFetch, lim, fetchInput{cfg, want})
 	if err != nil {
