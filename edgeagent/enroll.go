@@ -189,7 +189,7 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 // cleanUp takes away what a failed enrolment made. A folder that was there before stays.
 func cleanUp(state string, fresh bool) error {
 	errs := []error{store.Remove(state)}
-	for _, pattern := range []string{repoDir, repoDir + ".*", credentialsDir, tlsDir, socketName} {
+	for _, pattern := range []string{repoFolder, credentialsDir, tlsDir, socketName} {
 		made, err := filepath.Glob(filepath.Join(state, pattern))
 		errs = append(errs, err)
 		for _, path := range made {

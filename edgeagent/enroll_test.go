@@ -85,7 +85,7 @@ func TestEnroll(t *testing.T) {
 	if e.Fleet != verifytest.Fleet || e.Pool != "berlin" || e.Revision != f.Anchor() || e.Already || len(e.Warnings) != 0 || e.Standalone || e.PlanDigest == "" {
 		t.Fatalf("%+v", e)
 	}
-	for path, mode := range map[string]os.FileMode{".": 0o700, "state.db": 0o600, "state.copy": 0o600, "credentials": 0o700, "credentials/repo-auth.yaml": 0o600, "credentials/kubeconfig": 0o600, "tls": 0o700, "tls/server.key": 0o600} {
+	for path, mode := range map[string]os.FileMode{".": 0o700, "state.db": 0o600, "state.copy": 0o600, "repo": 0o700, "credentials": 0o700, "credentials/repo-auth.yaml": 0o600, "credentials/kubeconfig": 0o600, "tls": 0o700, "tls/server.key": 0o600} {
 		info, err := os.Stat(filepath.Join(state, path))
 		if err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: mode %v, %v; want %v", path, info.Mode(), err, mode)

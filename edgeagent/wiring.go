@@ -18,7 +18,8 @@ import (
 
 // What else the state folder holds. The state itself is package store's.
 const (
-	repoDir        = "repo"
+	repoFolder     = "repo" // the child that fetches may write here and nowhere else
+	repoDir        = repoFolder + "/fleet.git"
 	credentialsDir = "credentials"
 	kubeconfigFile = "kubeconfig"
 	repoAuthFile   = "repo-auth.yaml"
