@@ -23,7 +23,7 @@ build: ## build the three programs into bin/
 
 test: unit e2e demo ## run everything: unit tests with the race detector, end-to-end tests, the demo
 
-unit: ## run the unit tests and the command tests, with the race detector
+unit: deps ## run the unit tests and the command tests, with the race detector
 	@echo "unit: every test that needs no Kubernetes, with the race detector"
 	go test -race -timeout 15m ./...
 

@@ -14,10 +14,11 @@ import (
 
 func main() {
 	out := flag.String("out", "docs/benchmarks.md", "the file whose results are replaced; empty means none")
+	from := flag.String("from", "", "take the figures from this file of `go test -bench` output, and run nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	kept, err := run(ctx, *out)
+	kept, err := run(ctx, *out, *from)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 	}
@@ -27,20 +28,16 @@ func main() {
 }
 
 // run measures everything and tells whether every promise was kept.
-func run(ctx context.Context, file string) (bool, error) {
-	packages, err := benchmarkPackages(ctx)
-	if err != nil {
-		return false, err
-	}
-	found, err := runGoBenchmarks(ctx, packages, os.Stdout)
+func run(ctx context.Context, out, from string) (bool, error) {
+	found, err := figures(ctx, from)
 	if err != nil {
 		return false, err
 	}
 	lines := fill(rows, found)
 	fmt.Printf("\n%s\n%s\n", machine(), plainTable(lines))
-	if file != "" {
+	if out != "" {
 		head := fmt.Sprintf("\nMeasured at %s on %s.\n\n", commit(), machine())
-		if err := writeResults(file, head+markdownTable(lines)+"\n"); err != nil {
+		if err := writeResults(out, head+markdownTable(lines)+"\n"); err != nil {
 			return false, err
 		}
 	}
@@ -49,4 +46,21 @@ func run(ctx context.Context, file string) (bool, error) {
 		kept = kept && l.kept()
 	}
 	return kept, nil
+}
+
+// figures reads what an earlier run printed, or runs every Go benchmark there is.
+func figures(ctx context.Context, from string) (results, error) {
+	if from != "" {
+		printed, err := os.Open(from)
+		if err != nil {
+			return nil, err
+		}
+		defer printed.Close()
+		return parse(printed)
+	}
+	packages, err := benchmarkPackages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return runGoBenchmarks(ctx, packages, os.Stdout)
 }

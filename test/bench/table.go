@@ -13,6 +13,8 @@ import (
 type row struct {
 	what string
 	key  key
+	// over, if set, divides the figure by another.
+	over key
 	// scale turns the benchmark's unit into the one shown.
 	scale float64
 	unit  string
@@ -65,6 +67,10 @@ func fill(rows []row, found results) []line {
 	var lines []line
 	for _, r := range rows {
 		value, ok := found[r.key]
+		if r.over != (key{}) {
+			base, okBase := found[r.over]
+			value, ok = value/base, ok && okBase
+		}
 		lines = append(lines, line{row: r, value: value * r.scale, found: ok})
 	}
 	return lines

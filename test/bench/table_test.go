@@ -8,12 +8,13 @@ import (
 
 func TestTable(t *testing.T) {
 	rows := []row{
-		{"a poll", key{"p", "Poll", "http-bytes"}, 1, "bytes", 2048},
-		{"a verdict", key{"p", "Verify", "ns/op"}, 1e-6, "ms", 1000},
-		{"too slow", key{"p", "Slow", "ns/op"}, 1e-6, "ms", 1},
-		{"none allowed", key{"p", "Idle", "fsyncs"}, 1, "", 0},
-		{"gone", key{"p", "Gone", "ns/op"}, 1, "ns", 1},
-		{"for comparison", key{"p", "Poll", "ns/op"}, 1, "ns", noLimit},
+		{what: "a poll", key: key{"p", "Poll", "http-bytes"}, scale: 1, unit: "bytes", limit: 2048},
+		{what: "a verdict", key: key{"p", "Verify", "ns/op"}, scale: 1e-6, unit: "ms", limit: 1000},
+		{what: "too slow", key: key{"p", "Slow", "ns/op"}, scale: 1e-6, unit: "ms", limit: 1},
+		{what: "none allowed", key: key{"p", "Idle", "fsyncs"}, scale: 1, unit: "", limit: 0},
+		{what: "growth", key: key{"p", "Slow", "ns/op"}, over: key{"p", "Poll", "ns/op"}, scale: 1, unit: "×", limit: 1.1},
+		{what: "gone", key: key{"p", "Gone", "ns/op"}, scale: 1, unit: "ns", limit: 1},
+		{what: "for comparison", key: key{"p", "Poll", "ns/op"}, scale: 1, unit: "ns", limit: noLimit},
 	}
 	lines := fill(rows, results{
 		{"p", "Poll", "http-bytes"}: 1890, {"p", "Poll", "ns/op"}: 5, {"p", "Verify", "ns/op"}: 123456789, {"p", "Slow", "ns/op"}: 2e6, {"p", "Idle", "fsyncs"}: 0,
@@ -24,13 +25,14 @@ func TestTable(t *testing.T) {
 | a verdict | 123 ms | ≤ 1000 ms | yes |
 | too slow | 2 ms | ≤ 1 ms | NO |
 | none allowed | 0 | ≤ 0 | yes |
+| growth | 400000 × | ≤ 1.1 × | NO |
 | gone | not measured | ≤ 1 ns | missing |
 | for comparison | 5 ns |  |  |
 `
 	if got := markdownTable(lines); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for i, kept := range []bool{true, true, false, true, false, true} {
+	for i, kept := range []bool{true, true, false, true, false, false, true} {
 		if lines[i].kept() != kept {
 			t.Errorf("%s: kept is %v", lines[i].what, !kept)
 		}
