@@ -58,7 +58,21 @@ func marksOf(n *plan.Node) marks {
 // left over that the hub owns by an earlier plan.
 func (m marks) onNode(node *corev1.Node) bool {
 	labels, annotations := applied(node.ManagedFields)
-	return carries(node.Labels, m.labels, labels) && carries(node.Annotations, m.annotations, annotations)
+	return len(m.leftover(node)) == 0 && carries(node.Labels, m.labels, labels) && carries(node.Annotations, m.annotations, annotations)
+}
+
+// leftover gives the labels that the hub set by an earlier plan and that are to go. What they are is told by field ownership
+// and, for those of Holdfast, by their names.
+func (m marks) leftover(node *corev1.Node) []string {
+	owned, _ := applied(node.ManagedFields)
+	var out []string
+	for k := range node.Labels {
+		if _, wanted := m.labels[k]; !wanted && (plan.Reserved(k) || slices.Contains(owned, k)) {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func carries(observed, want map[string]string, owned []string) bool {

@@ -43,6 +43,18 @@ func TestMarksOf(t *testing.T) {
 	}
 }
 
+func TestLeftover(t *testing.T) {
+	m := marks{labels: map[string]string{plan.PoolLabel: "berlin"}}
+	n := &corev1.Node{}
+	n.Labels = map[string]string{plan.PoolLabel: "berlin", "fleet.holdfast.dev/old": "x", "node-restriction.kubernetes.io/pci": "yes", "node-restriction.kubernetes.io/foreign": "x", "tier": "till"}
+	n.ManagedFields = []metav1.ManagedFieldsEntry{
+		{Manager: fieldManager, Operation: "Apply", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:fleet.holdfast.dev/pool":{},"f:node-restriction.kubernetes.io/pci":{},"f:gone":{}}}}`)},
+	}
+	if got, want := m.leftover(n), []string{"fleet.holdfast.dev/old", "node-restriction.kubernetes.io/pci"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestOnNode(t *testing.T) {
 	m := marks{labels: map[string]string{plan.PoolLabel: "berlin"}, annotations: map[string]string{fleetAnnotation: "shops"}}
 	node := func(labels map[string]string, owned string) *corev1.Node {

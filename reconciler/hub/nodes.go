@@ -119,7 +119,32 @@ func (r *nodes) mark(ctx context.Context, node *corev1.Node, m marks) error {
 	if labelled {
 		return nil
 	}
+	if err := r.unlabel(ctx, node, m.leftover(node)); err != nil {
+		return err
+	}
 	return r.label(ctx, node, m)
+}
+
+// unlabel takes labels off. Applying without them would not do: a stolen node can make itself another owner of what it has,
+// and so keep it.
+func (r *nodes) unlabel(ctx context.Context, node *corev1.Node, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	gone := map[string]any{}
+	for _, k := range keys {
+		gone[k] = nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "labels": gone}})
+	if err != nil {
+		return err
+	}
+	target := &corev1.Node{}
+	target.Name = node.Name
+	if err := r.client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager)); err != nil {
+		return fmt.Errorf("take labels off Node %s: %w", node.Name, err)
+	}
+	return nil
 }
 
 // taint merges the planned taints into the Node's. The list is one atomic value that the node lifecycle controller writes
