@@ -73,6 +73,9 @@ func (w *walk) checkAhead(id string, date int64) error {
 		short(id), unix(date).Format(dateLayout), w.req.Now.UTC().Format(dateLayout))
 }
 
+// maxIgnored is how many countersignatures that do not count a verdict tells of for each commit.
+const maxIgnored = 8
+
 // countersigners finds who countersigned the commit, in the note and in what the state kept, and writes them into s. It gives the
 // signatures that count.
 func (w *walk) countersigners(c *commit, s *Signed) ([]Countersignature, error) {
@@ -106,6 +109,9 @@ func (w *walk) countersigners(c *commit, s *Signed) ([]Countersignature, error) 
 		}
 	}
 	sort.Strings(s.Countersigners)
+	if over := len(s.Ignored) - maxIgnored; over > 0 { // whoever can write notes must not make verdicts large
+		s.Ignored = append(s.Ignored[:maxIgnored:maxIgnored], fmt.Sprintf("and %d more", over))
+	}
 	return counted, nil
 }
 

@@ -75,3 +75,19 @@ func TestTwinsProveThemselves(t *testing.T) {
 		t.Errorf("with another message: %+v", v)
 	}
 }
+
+// A Git server can hang sixty-four signatures that do not count on each of ten thousand commits: what a verdict says of them
+// stays small.
+func TestIgnoredIsBounded(t *testing.T) {
+	r := newRepo(t)
+	state := enrol(t, r)
+	tip := r.Push("alice", vt.Files{"fleet.cue": "a: 1\n"})
+	for range 60 {
+		r.CountersignFor("another", tip, r.Key("bob"))
+	}
+	v := judge(t, r, state)
+	ignored := v.Commits[len(v.Commits)-1].Ignored
+	if !v.Accepted || len(ignored) > 9 || !strings.HasPrefix(ignored[len(ignored)-1], "and ") {
+		t.Errorf("%t, %q", v.Accepted, ignored)
+	}
+}

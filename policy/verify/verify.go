@@ -154,7 +154,7 @@ type Signed struct {
 	Problem string `json:"problem,omitempty"`
 	// Countersigners are the principals whose countersignatures count, sorted.
 	Countersigners []string `json:"countersigners,omitempty"`
-	// Ignored says of every countersignature that does not count why.
+	// Ignored says of countersignatures that do not count why, and how many more there are.
 	Ignored []string `json:"ignored,omitempty"`
 	// Roles are the roles whose paths the commit changes, sorted.
 	Roles []string `json:"roles,omitempty"`
