@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -117,68 +116,4 @@ func (f *fakeAPI) label(key string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.labels[key]
-}
-
-// TestRealGitServerInTrouble: the plan in force stays, and a stable reason says why, with a real Git client and server.
-// Package source tests each fault in depth.
-func TestRealGitServerInTrouble(t *testing.T) {
-	f := fleetrepo.Start(t, gitserver.Config{}, fleetrepo.One("berlin", "n1", "rack", "7"))
-	state := tempState(t)
-	enroll(t, f, state, "n1", "berlin")
-	a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: newFakeAPI()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	n := &node{t: t, a: a, state: state}
-	n.must(n.poll())
-	f.Set(fleetrepo.One("berlin", "n1", "rack", "8"))
-	for _, c := range []struct {
-		name, reason string
-		fault        gitserver.Fault
-	}{
-		{"error", condition.ReasonUnreachable, gitserver.Answer(503)},
-		{"login page", condition.ReasonProtocolError, gitserver.Body([]byte("<html>Please log in</html>"))},
-		{"refused", condition.ReasonAuthFailed, gitserver.Answer(403)},
-		{"cut", condition.ReasonUnreachable, gitserver.CutAfter(10)},
-	} {
-		f.Git.Set(c.fault)
-		if n.poll() == nil {
-			t.Fatalf("%s: the follow loop is to back off", c.name)
-		}
-		n.inForce("7")
-		n.want(condition.SourceReady, "False "+c.reason)
-		n.want(condition.Verified, "True Accepted")
-	}
-	f.Git.Set(gitserver.Healthy)
-	n.must(n.poll())
-	n.inForce("8")
-	n.want(condition.SourceReady, "True Fetched")
-}
-
-// TestBrokenCUE: file, line and column reach the node's status.
-func TestBrokenCUE(t *testing.T) {
-	f := fleetrepo.Start(t, gitserver.Config{Plain: true}, fleetrepo.One("berlin", "n1", "rack", "7"))
-	state := tempState(t)
-	enroll(t, f, state, "n1", "berlin")
-	a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: newFakeAPI()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	n := &node{t: t, a: a, state: state}
-	for what, more := range map[string]string{"does not parse": "pool: {", "does not unify": `pool: type: "Cloud"`, "is not concrete": `pool: nodes: n2: labels: x: "y"`} {
-		p := fleetrepo.One("berlin", "n1", "rack", "8")
-		p.More = more
-		tip := f.Set(p)
-		n.must(n.poll())
-		n.inForce("7")
-		c := n.want(condition.PlanReady, "False "+condition.ReasonInvalidFleet)
-		if !strings.Contains(c.Message, "pools/berlin/pool.cue:") || n.a.status().Revision != tip {
-			t.Fatalf("%s: %s", what, c.Message)
-		}
-	}
-	f.Set(fleetrepo.One("berlin", "n1", "rack", "9"))
-	n.must(n.poll())
-	n.inForce("9")
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/policy/trust"
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
 	"github.com/holdfast-dev/holdfast/reconciler/fleet/fleettest"
 	"github.com/holdfast-dev/holdfast/test/gitserver"
@@ -61,6 +62,12 @@ func One(pool, node, key, value string) Pool {
 // have equal commit ids.
 func Start(tb testing.TB, cfg gitserver.Config, pools ...Pool) *Fleet {
 	tb.Helper()
+	return StartPolicy(tb, verifytest.DefaultPolicy(), cfg, pools...)
+}
+
+// StartPolicy is Start with a policy of the test's own, by which carol may change the pools.
+func StartPolicy(tb testing.TB, policy trust.Policy, cfg gitserver.Config, pools ...Pool) *Fleet {
+	tb.Helper()
 	files := verifytest.Files{}
 	for _, f := range fleettest.Root() {
 		files[f.Path] = string(f.Data)
@@ -69,7 +76,7 @@ func Start(tb testing.TB, cfg gitserver.Config, pools ...Pool) *Fleet {
 		maps.Copy(files, p.File())
 	}
 	cfg.Root = tb.TempDir()
-	f := &Fleet{Repo: verifytest.New(tb, verifytest.At(filepath.Join(cfg.Root, "fleet.git")), verifytest.WithFiles(files), verifytest.Seeded())}
+	f := &Fleet{Repo: verifytest.New(tb, verifytest.At(filepath.Join(cfg.Root, "fleet.git")), verifytest.WithPolicy(policy), verifytest.WithFiles(files), verifytest.Seeded())}
 	var err error
 	if f.Git, err = gitserver.Start(cfg); err != nil {
 		tb.Fatal(err)
