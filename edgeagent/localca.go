@@ -72,7 +72,7 @@ func makeLocalCA(state, node string) error {
 		name, kind string
 		der        []byte
 	}{{caFile, "CERTIFICATE", caDER}, {serverKey, "PRIVATE KEY", keyDER}, {serverCert, "CERTIFICATE", leafDER}} {
-		if err := os.WriteFile(filepath.Join(dir, f.name), pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der}), 0o600); err != nil {
+		if err := writeDurable(filepath.Join(dir, f.name), pem.EncodeToMemory(&pem.Block{Type: f.kind, Bytes: f.der})); err != nil {
 			return err
 		}
 	}
