@@ -13,9 +13,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
+
+// healthConns bounds the connections to health and metrics: any user of the node can open them, and each costs memory. A
+// further one waits until another is closed or was idle for a minute.
+const healthConns = 32
 
 // listen opens the control socket and, unless it is off, the address of health and metrics.
 func (a *Agent) listen() error {
@@ -34,7 +39,7 @@ func (a *Agent) listen() error {
 	if err != nil {
 		return fmt.Errorf("serve health and metrics: %w; choose another with --address, or %q", err, NoAddress)
 	}
-	a.health = tls.NewListener(l, conf)
+	a.health = tls.NewListener(netutil.LimitListener(l, healthConns), conf)
 	return nil
 }
 

@@ -200,3 +200,42 @@ func TestSecondAgentIsRefused(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// TestHealthConnectionsAreBounded has a user of the node hold as many connections as it may: nobody's further one is
+// served until one of them ends.
+func TestHealthConnectionsAreBounded(t *testing.T) {
+	n := enrolled(t, "berlin")
+	n.must(n.a.Close())
+	n.must(makeLocalCA(n.state, "n1"))
+	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0"}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
+	n.must(err)
+	n.a = a
+	t.Cleanup(func() { a.Close() })
+	n.run()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", a.HealthAddress())
+		n.must(err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	held := make([]net.Conn, healthConns)
+	for i := range held {
+		held[i] = dial()
+	}
+	further := dial()
+	hello := func(patience time.Duration) error {
+		n.must(further.SetDeadline(time.Now().Add(patience)))
+		return tls.Client(further, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	}
+	var late net.Error
+	if err := hello(200 * time.Millisecond); !errors.As(err, &late) || !late.Timeout() {
+		t.Fatalf("one connection too many: %v", err)
+	}
+	for _, c := range held {
+		n.must(c.Close())
+	}
+	further = dial()
+	if err := hello(10 * time.Second); err != nil {
+		t.Fatalf("after the others ended: %v", err)
+	}
+}

@@ -31,7 +31,7 @@ func sitePolicy() trust.Policy {
 // berlin is the node's pool. Its plan bounds the time that the next revision may take.
 func berlin(rack string) fleetrepo.Pool {
 	p := fleetrepo.One("berlin", "n1", "rack", rack)
-	p.More = `pool: agent: limits: cpu: "2s"`
+	p.More = `pool: agent: limits: cpu: "4s"`
 	return p
 }
 
