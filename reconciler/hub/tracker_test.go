@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +25,7 @@ import (
 // script is a Follower that does as a test says and writes down what it was asked.
 type script struct {
 	refs    source.Refs
+	mu      sync.Mutex // guards poll
 	poll    error
 	verdict verify.Verdict
 	verify  error
@@ -32,7 +35,18 @@ type script struct {
 	asked   []string
 }
 
-func (s *script) Poll(context.Context) (source.Refs, error) { return s.refs, s.poll }
+func (s *script) Poll(context.Context) (source.Refs, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refs, s.poll
+}
+
+// failPolls makes every further Poll give err. It is safe while a tracker runs.
+func (s *script) failPolls(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.poll = err
+}
 
 func (s *script) Fetch(context.Context, source.Refs) error {
 	s.asked = append(s.asked, "fetch")
@@ -362,21 +376,21 @@ func TestTrackerPublishesChangesOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &script{refs: source.Refs{Tip: "one"}}
 		tr := newTracker(t, f, &memory{})
-		published := 0
-		tr.publish = func(*picture) { published++ }
+		var published atomic.Int64
+		tr.publish = func(*picture) { published.Add(1) }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- tr.run(ctx) }()
 		time.Sleep(10 * time.Minute) // the bubble's clock
 		synctest.Wait()
-		if published != 1 {
-			t.Errorf("published %d times, want once", published)
+		if n := published.Load(); n != 1 {
+			t.Errorf("published %d times, want once", n)
 		}
-		f.poll = errors.New("down")
+		f.failPolls(errors.New("down"))
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if published != 2 {
-			t.Errorf("published %d times, want twice", published)
+		if n := published.Load(); n != 2 {
+			t.Errorf("published %d times, want twice", n)
 		}
 		cancel()
 		if err := <-done; err != nil {

@@ -512,10 +512,10 @@ func TestConcurrentUse(t *testing.T) {
 func TestLimitsOfThePlan(t *testing.T) {
 	w := newWorld(t, fleetFiles(3, 3))
 	w.enrol()
-	w.SetLimits(plan.Limits{MemoryMB: 16})
+	w.SetLimits(plan.Limits{MemoryMB: 1})
 	_, err := w.Pool(t.Context(), w.repo.Tip(), fleettest.PoolName(0))
 	if reason, _ := revision.Explain(err); err == nil || reason == condition.ReasonInvalidFleet {
-		t.Fatalf("16 MiB were enough: %v", err)
+		t.Fatalf("1 MiB was enough: %v", err)
 	}
 	w.SetLimits(plan.Limits{})
 	if _, err := w.Pool(t.Context(), w.repo.Tip(), fleettest.PoolName(0)); err != nil {
