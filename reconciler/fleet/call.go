@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
@@ -45,11 +44,7 @@ type outcome struct {
 	over bool
 }
 
-// gcPercent lets a child's heap grow before it is swept: one evaluation allocates some megabytes and ends.
-const gcPercent = 400
-
 func serve(_ context.Context, b batch) ([]outcome, error) {
-	debug.SetGCPercent(gcPercent)
 	out := make([]outcome, 0, len(b.Pools))
 	for _, m := range b.Pools {
 		p, err := Evaluate(Input{Fleet: b.Fleet, Pool: m.Name, Files: append(b.Shared[:len(b.Shared):len(b.Shared)], m.Files...)})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -139,12 +138,8 @@ type outcome struct {
 	Problems fleet.Problems `json:"problems,omitempty"`
 }
 
-// gcPercent lets the child's heap grow before it is swept: it evaluates a few pools and ends.
-const gcPercent = 400
-
 // serveEvaluate exports the pools' files and evaluates one pool after the other, in the child.
 func serveEvaluate(_ context.Context, in evaluateInput) (out evaluateOutput, err error) {
-	debug.SetGCPercent(gcPercent)
 	files, err := export(in)
 	if err != nil {
 		out.fail(err)

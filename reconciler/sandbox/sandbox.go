@@ -190,9 +190,11 @@ func starved(msg []byte) bool {
 	return false
 }
 
-// environment gives the child's whole environment: nothing of the parent's but where to find the system's certificates.
+// environment gives the child's whole environment: nothing of the parent's but where to find the system's certificates. A
+// child lives for a moment, so its heap may grow fivefold before it is swept (GOGC); GOMEMLIMIT makes it sweep more when
+// memory gets short.
 func environment(lim Limits) []string {
-	env := []string{"GOTRACEBACK=none"}
+	env := []string{"GOTRACEBACK=none", "GOGC=400"}
 	if lim.MemoryMB > 0 {
 		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(lim.MemoryMB*3/4, 10)+"MiB")
 	}
