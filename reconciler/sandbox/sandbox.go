@@ -192,11 +192,12 @@ func starved(msg []byte) bool {
 
 // environment gives the child's whole environment: nothing of the parent's but where to find the system's certificates. A
 // child lives for a moment, so its heap may grow fivefold before it is swept (GOGC); GOMEMLIMIT makes it sweep more when
-// memory gets short.
+// memory gets short. Half of the limit is not too soon: the kernel counts what is mapped (setrlimit(2), RLIMIT_DATA), and Go
+// maps its heap in arenas of 64 MiB, beside the threads' stacks.
 func environment(lim Limits) []string {
 	env := []string{"GOTRACEBACK=none", "GOGC=400"}
 	if lim.MemoryMB > 0 {
-		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(lim.MemoryMB*3/4, 10)+"MiB")
+		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(lim.MemoryMB/2, 10)+"MiB")
 	}
 	for _, k := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GOCOVERDIR"} {
 		if v, ok := os.LookupEnv(k); ok {
