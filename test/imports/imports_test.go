@@ -23,7 +23,13 @@ var layers = [][]string{
 	{"cmd/internal/..."},
 	{"edgeagent", "reconciler/hub/..."},
 	// The agent's parts never import each other: proxy and mirror declare the few methods they need of a store.
-	{"edgeagent/store", "edgeagent/proxy", "edgeagent/mirror", "edgeagent/pool", "edgeagent/uplink", "edgeagent/kube"},
+	// What they share is in scope. Inside the proxy: the server, its parts, and pure code about the protocol at the bottom.
+	{"edgeagent/store/...", "edgeagent/proxy", "edgeagent/mirror", "edgeagent/pool", "edgeagent/uplink", "edgeagent/kube"},
+	{"edgeagent/proxy/offline", "edgeagent/proxy/selftest"},
+	{"edgeagent/proxy/upstream", "edgeagent/proxy/identity", "edgeagent/proxy/rewrite", "edgeagent/proxy/outbox"},
+	{"edgeagent/proxy/media", "edgeagent/proxy/wire"},
+	{"edgeagent/proxy/request", "edgeagent/proxy/selector"},
+	{"edgeagent/scope"},
 	// The path from a poll to a plan, which node and hub share.
 	{"reconciler/revision"},
 	// Domains never import each other; they meet in plan and condition.
@@ -37,7 +43,7 @@ var owners = []struct {
 	library string
 	by      []string
 }{
-	{"go.etcd.io/bbolt", []string{"edgeagent/store"}},
+	{"go.etcd.io/bbolt", []string{"edgeagent/store/..."}},
 	{"golang.zx2c4.com/wireguard", []string{"reconciler/tunnel"}},
 	{"github.com/vishvananda/netlink", []string{"reconciler/tunnel"}},
 	{"cuelang.org/go", []string{"reconciler/fleet", "policy/...", "schemas"}},
