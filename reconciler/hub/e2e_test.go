@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -112,13 +111,6 @@ func TestRevisionReachesTheCluster(t *testing.T) {
 		}
 		return nil
 	})
-
-	// A stolen node makes itself an owner of its marks, so that they would stay when the hub applies them no longer.
-	for name, labels := range map[string]map[string]any{
-		"reach-1": {"node-restriction.kubernetes.io/pci": "yes"}, "reach-2": {plan.PoolLabel: "reach-a"}} {
-		w.must(w.admin.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(&unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": name, "labels": labels}}}), client.FieldOwner("stolen")))
-	}
 
 	// A label and a taint leave the plan, a node leaves the fleet, one moves, a pool goes.
 	tip := w.repo.Commit(verifytest.Commit{By: w.repo.Key("alice"), Remove: []string{"pools/reach-b"}, Files: poolFile("reach-a", `

@@ -4,31 +4,36 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
 )
 
 const (
-	// fieldManager owns what the hub sets on Nodes by server-side apply.
+	// fieldManager is the hub's name as a writer of objects.
 	fieldManager = "holdfast-hub"
 	// fleetAnnotation says on a Node whose hub marked it.
 	fleetAnnotation = plan.Prefix + "fleet"
-	// taintsAnnotation remembers which taints of a Node the hub set: the taints are one atomic list, so field ownership
-	// cannot tell.
+	// labelsAnnotation and taintsAnnotation remember which labels and taints of a Node the hub set. Field ownership cannot
+	// tell: a node may write the managedFields of its Node.
+	labelsAnnotation = plan.Prefix + "labels"
 	taintsAnnotation = plan.Prefix + "taints"
 	// uninitializedTaint keeps pods off a new node until it carries its labels and taints. Kubelets register with it; the
-	// hub takes it away last.
+	// hub takes it away in the write that sets them.
 	uninitializedTaint = plan.Prefix + "uninitialized"
 )
 
+// recordAnnotations are the annotations of marks.record.
+var recordAnnotations = []string{fleetAnnotation, labelsAnnotation, taintsAnnotation}
+
 // marks is what the hub sets on one Node, and only the hub.
 type marks struct {
-	labels      map[string]string
-	annotations map[string]string
-	taints      []plan.Taint
+	fleet  string
+	labels map[string]string
+	taints []plan.Taint
 }
 
 // marksOf gives the hub's part of a node's plan: the pool label, the labels the node may not set itself, all taints. For
@@ -37,10 +42,7 @@ func marksOf(n *plan.Node) marks {
 	if n == nil {
 		return marks{}
 	}
-	m := marks{
-		labels:      map[string]string{plan.PoolLabel: n.Pool},
-		annotations: map[string]string{fleetAnnotation: n.Fleet},
-	}
+	m := marks{fleet: n.Fleet, labels: map[string]string{plan.PoolLabel: n.Pool}}
 	for k, v := range n.Labels {
 		if !plan.NodeMaySet(k) && !plan.Reserved(k) {
 			m.labels[k] = v
@@ -54,63 +56,66 @@ func marksOf(n *plan.Node) marks {
 	return m
 }
 
-// onNode tells whether the Node carries exactly these labels and annotations of the hub: the right values, and nothing
-// left over that the hub owns by an earlier plan.
-func (m marks) onNode(node *corev1.Node) bool {
-	labels, annotations := applied(node.ManagedFields)
-	return len(m.leftover(node)) == 0 && carries(node.Labels, m.labels, labels) && carries(node.Annotations, m.annotations, annotations)
-}
-
-// leftover gives the labels that the hub set by an earlier plan and that are to go. What they are is told by field ownership
-// and, for those of Holdfast, by their names.
-func (m marks) leftover(node *corev1.Node) []string {
-	owned, _ := applied(node.ManagedFields)
-	var out []string
-	for k := range node.Labels {
-		if _, wanted := m.labels[k]; !wanted && (plan.Reserved(k) || slices.Contains(owned, k)) {
-			out = append(out, k)
+// record gives the annotations that remember on the Node what the hub set: whose it is, which labels, which taints. No node
+// may write them.
+func (m marks) record() map[string]string {
+	out := map[string]string{}
+	for name, text := range map[string]string{fleetAnnotation: m.fleet, labelsAnnotation: formatLabels(m.labels), taintsAnnotation: formatOwned(m.taints)} {
+		if text != "" {
+			out[name] = text
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 
-func carries(observed, want map[string]string, owned []string) bool {
+// patch gives the merge patch that brings the Node to m, or nil if it is there. What leaves the plan is told by the record
+// and, for labels of Holdfast, by their names. Marks and record are one write, so neither is ever without the other; it holds
+// only for the resourceVersion that it was made from.
+func (m marks) patch(node *corev1.Node) ([]byte, error) {
+	set := parseLabels(node.Annotations[labelsAnnotation])
+	labels := difference(node.Labels, m.labels, func(k string) bool { return plan.Reserved(k) || slices.Contains(set, k) })
+	annotations := difference(node.Annotations, m.record(), func(k string) bool { return slices.Contains(recordAnnotations, k) })
+	metadata := map[string]any{}
+	if len(labels) > 0 {
+		metadata["labels"] = labels
+	}
+	if len(annotations) > 0 {
+		metadata["annotations"] = annotations
+	}
+	patch := map[string]any{"metadata": metadata}
+	merged := mergeTaints(node.Spec.Taints, parseOwned(node.Annotations[taintsAnnotation]), m.taints)
+	if !apiequality.Semantic.DeepEqual(merged, node.Spec.Taints) {
+		patch["spec"] = map[string]any{"taints": merged}
+	} else if len(metadata) == 0 {
+		return nil, nil
+	}
+	metadata["resourceVersion"] = node.ResourceVersion
+	return json.Marshal(patch)
+}
+
+// difference gives what a merge patch has to say of a map: what is wanted and not there, and null for what was ours and is
+// not wanted any more.
+func difference(observed, want map[string]string, ours func(key string) bool) map[string]any {
+	diff := map[string]any{}
 	for k, v := range want {
-		if got, ok := observed[k]; !ok || got != v {
-			return false
+		if have, ok := observed[k]; !ok || have != v {
+			diff[k] = v
 		}
 	}
-	return slices.Equal(owned, slices.Sorted(maps.Keys(want)))
+	for k := range observed {
+		if _, wanted := want[k]; !wanted && ours(k) {
+			diff[k] = nil
+		}
+	}
+	return diff
 }
 
-// applied gives the keys of the labels and annotations that the hub owns by server-side apply, sorted.
-func applied(entries []metav1.ManagedFieldsEntry) (labels, annotations []string) {
-	for _, e := range entries {
-		if e.Manager != fieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.Subresource != "" || e.FieldsV1 == nil {
-			continue
-		}
-		var fields struct {
-			Metadata struct {
-				Labels      map[string]json.RawMessage `json:"f:labels"`
-				Annotations map[string]json.RawMessage `json:"f:annotations"`
-			} `json:"f:metadata"`
-		}
-		if json.Unmarshal(e.FieldsV1.GetRawBytes(), &fields) == nil {
-			return fieldKeys(fields.Metadata.Labels), fieldKeys(fields.Metadata.Annotations)
-		}
-	}
-	return nil, nil
+// formatLabels writes the labels the hub sets as the annotation remembers them: their keys with commas between, sorted.
+func formatLabels(labels map[string]string) string {
+	return strings.Join(slices.Sorted(maps.Keys(labels)), ",")
 }
 
-// fieldKeys gives the keys of a set in the form of fieldsV1: "f:key", and "." for the map itself.
-func fieldKeys(set map[string]json.RawMessage) []string {
-	var keys []string
-	for k := range set {
-		if len(k) > 2 && k[:2] == "f:" {
-			keys = append(keys, k[2:])
-		}
-	}
-	slices.Sort(keys)
-	return keys
+// parseLabels reads what formatLabels wrote.
+func parseLabels(annotation string) []string {
+	return slices.DeleteFunc(strings.Split(annotation, ","), func(k string) bool { return k == "" })
 }

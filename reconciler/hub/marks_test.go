@@ -26,14 +26,14 @@ func TestMarksOf(t *testing.T) {
 		Taints: []plan.Taint{{Key: "dedicated", Value: "till", Effect: "NoSchedule"}, {Key: uninitializedTaint, Effect: "NoSchedule"}},
 	})
 	want := marks{
+		fleet: "shops",
 		labels: map[string]string{
 			"fleet.holdfast.dev/pool":             "berlin",
 			"node-restriction.kubernetes.io/pci":  "yes",
 			"node-role.kubernetes.io/till":        "",
 			"sub.node-restriction.kubernetes.io/": "y",
 		},
-		annotations: map[string]string{"fleet.holdfast.dev/fleet": "shops"},
-		taints:      []plan.Taint{{Key: "dedicated", Value: "till", Effect: "NoSchedule"}},
+		taints: []plan.Taint{{Key: "dedicated", Value: "till", Effect: "NoSchedule"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
@@ -43,51 +43,57 @@ func TestMarksOf(t *testing.T) {
 	}
 }
 
-func TestLeftover(t *testing.T) {
-	m := marks{labels: map[string]string{plan.PoolLabel: "berlin"}}
-	n := &corev1.Node{}
-	n.Labels = map[string]string{plan.PoolLabel: "berlin", "fleet.holdfast.dev/old": "x", "node-restriction.kubernetes.io/pci": "yes", "node-restriction.kubernetes.io/foreign": "x", "tier": "till"}
-	n.ManagedFields = []metav1.ManagedFieldsEntry{
-		{Manager: fieldManager, Operation: "Apply", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:fleet.holdfast.dev/pool":{},"f:node-restriction.kubernetes.io/pci":{},"f:gone":{}}}}`)},
+func TestPatch(t *testing.T) {
+	const pci = "node-restriction.kubernetes.io/pci"
+	planned := marks{fleet: "shops", labels: map[string]string{plan.PoolLabel: "berlin", pci: "yes"}, taints: []plan.Taint{{Key: "a", Effect: "NoSchedule"}}}
+	record := func(labels string) map[string]string {
+		return map[string]string{fleetAnnotation: "shops", labelsAnnotation: labels, taintsAnnotation: "a:NoSchedule", "foreign": "x"}
 	}
-	if got, want := m.leftover(n), []string{"fleet.holdfast.dev/old", "node-restriction.kubernetes.io/pci"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-func TestOnNode(t *testing.T) {
-	m := marks{labels: map[string]string{plan.PoolLabel: "berlin"}, annotations: map[string]string{fleetAnnotation: "shops"}}
-	node := func(labels map[string]string, owned string) *corev1.Node {
-		n := &corev1.Node{}
-		n.Labels, n.Annotations = labels, map[string]string{fleetAnnotation: "shops"}
-		n.ManagedFields = []metav1.ManagedFieldsEntry{
-			{Manager: "kubelet", Operation: "Update", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{".":{},"f:foreign":{}}}}`)},
-			{Manager: fieldManager, Operation: "Update", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:taints":{}}}`)},
-			{Manager: fieldManager, Operation: "Apply", FieldsV1: metav1.NewFieldsV1(owned)},
+	full := record("fleet.holdfast.dev/pool," + pci)
+	labels := func(more ...string) map[string]string {
+		out := map[string]string{plan.PoolLabel: "berlin", pci: "yes", "tier": "till"}
+		for i := 0; i < len(more); i += 2 {
+			out[more[i]] = more[i+1]
 		}
-		return n
+		return out
 	}
-	const right = `{"f:metadata":{"f:annotations":{"f:fleet.holdfast.dev/fleet":{}},"f:labels":{"f:fleet.holdfast.dev/pool":{}}}}`
 	for _, c := range []struct {
-		name string
-		node *corev1.Node
-		want bool
+		name                string
+		marks               marks
+		labels, annotations map[string]string
+		taints              string
+		want                string
 	}{
-		{"as planned, foreign labels beside it", node(map[string]string{plan.PoolLabel: "berlin", "foreign": "x"}, right), true},
-		{"other value", node(map[string]string{plan.PoolLabel: "paris"}, right), false},
-		{"removed by somebody", node(nil, right), false},
-		{"right value, somebody else's", node(map[string]string{plan.PoolLabel: "berlin"}, `{}`), false},
-		{"left over from an earlier plan", node(map[string]string{plan.PoolLabel: "berlin", "k8s.io/x": "y"},
-			`{"f:metadata":{"f:annotations":{"f:fleet.holdfast.dev/fleet":{}},"f:labels":{"f:fleet.holdfast.dev/pool":{},"f:k8s.io/x":{}}}}`), false},
-		{"fields that cannot be read", node(map[string]string{plan.PoolLabel: "berlin"}, `{`), false},
+		{name: "as planned, foreign ones beside it", marks: planned, labels: labels(), annotations: full, taints: "a:NoSchedule x:NoExecute"},
+		{name: "a Node the hub never touched, and is not to"},
+		{name: "new", marks: planned, labels: map[string]string{"tier": "till"}, taints: uninitializedTaint + ":NoSchedule",
+			want: `{"metadata":{"annotations":{"fleet.holdfast.dev/fleet":"shops","fleet.holdfast.dev/labels":"fleet.holdfast.dev/pool,node-restriction.kubernetes.io/pci","fleet.holdfast.dev/taints":"a:NoSchedule"},"labels":{"fleet.holdfast.dev/pool":"berlin","node-restriction.kubernetes.io/pci":"yes"},"resourceVersion":"7"},"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}}`},
+		{name: "other value", marks: planned, labels: labels(plan.PoolLabel, "paris"), annotations: full, taints: "a:NoSchedule",
+			want: `{"metadata":{"labels":{"fleet.holdfast.dev/pool":"berlin"},"resourceVersion":"7"}}`},
+		{name: "no longer planned", marks: planned, labels: labels("k8s.io/x", "y", "k8s.io/foreign", "z"), annotations: record("fleet.holdfast.dev/pool,k8s.io/x," + pci), taints: "a:NoSchedule",
+			want: `{"metadata":{"annotations":{"fleet.holdfast.dev/labels":"fleet.holdfast.dev/pool,node-restriction.kubernetes.io/pci"},"labels":{"k8s.io/x":null},"resourceVersion":"7"}}`},
+		{name: "no longer planned, and gone already", marks: planned, labels: labels(), annotations: record("fleet.holdfast.dev/pool,k8s.io/x," + pci), taints: "a:NoSchedule",
+			want: `{"metadata":{"annotations":{"fleet.holdfast.dev/labels":"fleet.holdfast.dev/pool,node-restriction.kubernetes.io/pci"},"resourceVersion":"7"}}`},
+		{name: "Holdfast's own without a record", marks: planned, labels: labels("fleet.holdfast.dev/old", "x"), annotations: full, taints: "a:NoSchedule",
+			want: `{"metadata":{"labels":{"fleet.holdfast.dev/old":null},"resourceVersion":"7"}}`},
+		{name: "somebody took the record away", marks: planned, labels: labels(), annotations: record(""), taints: "a:NoSchedule",
+			want: `{"metadata":{"annotations":{"fleet.holdfast.dev/labels":"fleet.holdfast.dev/pool,node-restriction.kubernetes.io/pci"},"resourceVersion":"7"}}`},
+		{name: "it left the fleet", labels: labels(), annotations: full, taints: "a:NoSchedule x:NoExecute",
+			want: `{"metadata":{"annotations":{"fleet.holdfast.dev/fleet":null,"fleet.holdfast.dev/labels":null,"fleet.holdfast.dev/taints":null},"labels":{"fleet.holdfast.dev/pool":null,"node-restriction.kubernetes.io/pci":null},"resourceVersion":"7"},"spec":{"taints":[{"key":"x","effect":"NoExecute"}]}}`},
+		{name: "its last taint goes", marks: marks{fleet: "shops", labels: planned.labels}, labels: labels(), annotations: full, taints: "a:NoSchedule",
+			want: `{"metadata":{"annotations":{"fleet.holdfast.dev/taints":null},"resourceVersion":"7"},"spec":{"taints":null}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := m.onNode(c.node); got != c.want {
-				t.Errorf("onNode = %v, want %v", got, c.want)
+			n := &corev1.Node{}
+			n.ResourceVersion, n.Labels, n.Annotations, n.Spec.Taints = "7", c.labels, c.annotations, parseTaints(t, c.taints)
+			// A stolen node may say of any field who set it: nothing follows from that.
+			n.ManagedFields = []metav1.ManagedFieldsEntry{
+				{Manager: fieldManager, Operation: "Apply", FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:k8s.io/foreign":{},"f:tier":{}}}}`)},
+			}
+			got, err := c.marks.patch(n)
+			if err != nil || string(got) != c.want {
+				t.Errorf("%v, patch\n%s\nwant\n%s", err, got, c.want)
 			}
 		})
-	}
-	if !(marks{}).onNode(&corev1.Node{}) {
-		t.Error("a Node the hub never touched is not as it should be")
 	}
 }

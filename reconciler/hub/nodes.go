@@ -2,14 +2,11 @@ package hub
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -109,93 +106,16 @@ func (r *nodes) register(ctx context.Context, planned *plan.Node, observed *v1al
 	return nil
 }
 
-// mark brings what the hub sets on the Node to m: taints first, then labels, and the uninitialized taint goes once both
-// are there. It is idempotent and leaves alone what others set.
+// mark brings what the hub sets on the Node to m. It is idempotent and leaves alone what others set.
 func (r *nodes) mark(ctx context.Context, node *corev1.Node, m marks) error {
-	labelled := m.onNode(node)
-	if err := r.taint(ctx, node, m.taints, labelled); err != nil {
-		return err
-	}
-	if labelled {
-		return nil
-	}
-	if err := r.unlabel(ctx, node, m.leftover(node)); err != nil {
-		return err
-	}
-	return r.label(ctx, node, m)
-}
-
-// unlabel takes labels off. Applying without them would not do: a stolen node can make itself another owner of what it has,
-// and so keep it.
-func (r *nodes) unlabel(ctx context.Context, node *corev1.Node, keys []string) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	gone := map[string]any{}
-	for _, k := range keys {
-		gone[k] = nil
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID, "labels": gone}})
-	if err != nil {
+	patch, err := m.patch(node)
+	if err != nil || patch == nil {
 		return err
 	}
 	target := &corev1.Node{}
 	target.Name = node.Name
 	if err := r.client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager)); err != nil {
-		return fmt.Errorf("take labels off Node %s: %w", node.Name, err)
+		return fmt.Errorf("mark Node %s: %w", node.Name, err)
 	}
 	return nil
-}
-
-// taint merges the planned taints into the Node's. The list is one atomic value that the node lifecycle controller writes
-// too: the patch holds only for the resourceVersion that the merge was made from, and carries in the same write the
-// annotation that remembers which of them are the hub's.
-func (r *nodes) taint(ctx context.Context, node *corev1.Node, want []plan.Taint, initialized bool) error {
-	merged := mergeTaints(node.Spec.Taints, parseOwned(node.Annotations[taintsAnnotation]), want, initialized)
-	owned := formatOwned(want)
-	if apiequality.Semantic.DeepEqual(merged, node.Spec.Taints) && owned == node.Annotations[taintsAnnotation] {
-		return nil
-	}
-	var remembered any // null takes the annotation away
-	if owned != "" {
-		remembered = owned
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": node.ResourceVersion, "annotations": map[string]any{taintsAnnotation: remembered}},
-		"spec":     map[string]any{"taints": merged},
-	})
-	if err != nil {
-		return err
-	}
-	target := &corev1.Node{}
-	target.Name = node.Name
-	if err := r.client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(fieldManager)); err != nil {
-		return fmt.Errorf("taint Node %s: %w", node.Name, err)
-	}
-	return nil
-}
-
-// label applies the labels and annotations server-side: what an earlier plan had and this one has not goes by itself. The
-// UID keeps it from making a Node that is gone.
-func (r *nodes) label(ctx context.Context, node *corev1.Node, m marks) error {
-	metadata := map[string]any{"name": node.Name, "uid": string(node.UID)}
-	if len(m.labels) > 0 {
-		metadata["labels"] = anyMap(m.labels)
-	}
-	if len(m.annotations) > 0 {
-		metadata["annotations"] = anyMap(m.annotations)
-	}
-	apply := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": metadata}}
-	if err := r.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(apply), client.FieldOwner(fieldManager), client.ForceOwnership); err != nil {
-		return fmt.Errorf("label Node %s: %w", node.Name, err)
-	}
-	return nil
-}
-
-func anyMap(m map[string]string) map[string]any {
-	out := make(map[string]any, len(m))
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
 }

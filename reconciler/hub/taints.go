@@ -14,8 +14,8 @@ type taintID struct{ key, effect string }
 
 // mergeTaints gives a Node's taints with the planned ones in force: foreign taints stay where they are, taints that the hub
 // set by an earlier plan and that this one no longer has go. A planned taint replaces a foreign one of the same key
-// and effect. The uninitialized taint goes if initialized.
-func mergeTaints(observed []corev1.Taint, owned []taintID, want []plan.Taint, initialized bool) []corev1.Taint {
+// and effect. The uninitialized taint goes: this write sets what it waits for.
+func mergeTaints(observed []corev1.Taint, owned []taintID, want []plan.Taint) []corev1.Taint {
 	values := make(map[taintID]string, len(want))
 	for _, t := range want {
 		values[taintID{t.Key, t.Effect}] = t.Value
@@ -31,7 +31,7 @@ func mergeTaints(observed []corev1.Taint, owned []taintID, want []plan.Taint, in
 			if t.Value != value {
 				t = corev1.Taint{Key: t.Key, Value: value, Effect: t.Effect}
 			}
-		case slices.Contains(owned, id), initialized && t.Key == uninitializedTaint:
+		case slices.Contains(owned, id), t.Key == uninitializedTaint:
 			continue
 		}
 		merged = append(merged, t)

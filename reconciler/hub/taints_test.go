@@ -37,7 +37,6 @@ func formatTaints(taints []corev1.Taint) string {
 func TestMergeTaints(t *testing.T) {
 	for _, c := range []struct {
 		name, observed, owned, want, merged string
-		initialized                         bool
 	}{
 		{name: "nothing"},
 		{name: "new", want: "a=1:NoSchedule b:NoExecute", merged: "a=1:NoSchedule b:NoExecute"},
@@ -49,8 +48,7 @@ func TestMergeTaints(t *testing.T) {
 		{name: "changed effect", observed: "a=1:NoSchedule", owned: "a:NoSchedule", want: "a=1:NoExecute", merged: "a=1:NoExecute"},
 		{name: "a planned taint takes a foreign one over", observed: "a=9:NoSchedule", want: "a=1:NoSchedule", merged: "a=1:NoSchedule"},
 		{name: "foreign taint that the plan never had", observed: "a=1:NoSchedule", merged: "a=1:NoSchedule"},
-		{name: "still uninitialized", observed: uninitializedTaint + ":NoSchedule", want: "a:NoSchedule", merged: uninitializedTaint + ":NoSchedule a:NoSchedule"},
-		{name: "initialized", observed: uninitializedTaint + ":NoSchedule a:NoSchedule", want: "a:NoSchedule", merged: "a:NoSchedule", initialized: true},
+		{name: "initialized", observed: uninitializedTaint + ":NoSchedule a:NoSchedule", want: "a:NoSchedule", merged: "a:NoSchedule"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var want []plan.Taint
@@ -58,14 +56,14 @@ func TestMergeTaints(t *testing.T) {
 				want = append(want, plan.Taint{Key: w.Key, Value: w.Value, Effect: string(w.Effect)})
 			}
 			observed := parseTaints(t, c.observed)
-			got := mergeTaints(observed, parseOwned(strings.ReplaceAll(c.owned, " ", ",")), want, c.initialized)
+			got := mergeTaints(observed, parseOwned(strings.ReplaceAll(c.owned, " ", ",")), want)
 			if formatTaints(got) != c.merged {
 				t.Errorf("got %q, want %q", formatTaints(got), c.merged)
 			}
 			if formatTaints(observed) != c.observed {
 				t.Errorf("the observed list was changed to %q", formatTaints(observed))
 			}
-			if again := mergeTaints(got, parseOwned(formatOwned(want)), want, c.initialized); formatTaints(again) != c.merged {
+			if again := mergeTaints(got, parseOwned(formatOwned(want)), want); formatTaints(again) != c.merged {
 				t.Errorf("merging again gives %q", formatTaints(again))
 			}
 		})

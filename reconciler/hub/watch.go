@@ -143,11 +143,6 @@ func slimNode(obj any) (any, error) {
 	slim.TypeMeta = node.TypeMeta
 	slim.Name, slim.UID, slim.ResourceVersion, slim.CreationTimestamp = node.Name, node.UID, node.ResourceVersion, node.CreationTimestamp
 	slim.Labels, slim.Annotations, slim.Spec.Taints = node.Labels, node.Annotations, node.Spec.Taints
-	for _, e := range node.ManagedFields {
-		if e.Manager == fieldManager && e.Operation == metav1.ManagedFieldsOperationApply {
-			slim.ManagedFields = append(slim.ManagedFields, e)
-		}
-	}
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {
 			c.LastHeartbeatTime = metav1.Time{}
@@ -163,8 +158,7 @@ func marksChanged() predicate.Predicate {
 		before, ok1 := e.ObjectOld.(*corev1.Node)
 		after, ok2 := e.ObjectNew.(*corev1.Node)
 		return !ok1 || !ok2 || !maps.Equal(before.Labels, after.Labels) || !maps.Equal(before.Annotations, after.Annotations) ||
-			!apiequality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints) ||
-			!apiequality.Semantic.DeepEqual(before.ManagedFields, after.ManagedFields)
+			!apiequality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints)
 	}}
 }
 
