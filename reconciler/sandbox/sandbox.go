@@ -199,6 +199,7 @@ func environment(lim Limits) []string {
 	if lim.MemoryMB > 0 {
 		env = append(env, "GOMEMLIMIT="+strconv.FormatInt(lim.MemoryMB/2, 10)+"MiB")
 	}
+	env = append(env, buildEnvironment()...)
 	for _, k := range []string{"SSL_CERT_FILE", "SSL_CERT_DIR", "GOCOVERDIR"} {
 		if v, ok := os.LookupEnv(k); ok {
 			env = append(env, k+"="+v)
