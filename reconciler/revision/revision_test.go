@@ -362,7 +362,7 @@ func TestInvalidFleet(t *testing.T) {
 func TestBomb(t *testing.T) {
 	files := fleetFiles(4, 2)
 	w := newWorld(t, files)
-	w.cfg.Evaluate = sandbox.Limits{MemoryMB: 192, CPU: 5 * time.Second, Timeout: 30 * time.Second}
+	w.cfg.Evaluate = sandbox.Limits{MemoryMB: 192, CPU: 2 * time.Second, Timeout: 30 * time.Second}
 	w.Follower = w.follower()
 	w.enrol()
 	pool := fleettest.PoolName(1)
@@ -390,7 +390,7 @@ func TestAhead(t *testing.T) {
 	files := fleetFiles(24, 2)
 	w := newWorld(t, files)
 	w.cfg.Ahead = 8
-	w.cfg.Evaluate = sandbox.Limits{MemoryMB: 192, CPU: 5 * time.Second, Timeout: 30 * time.Second}
+	w.cfg.Evaluate = sandbox.Limits{MemoryMB: 192, CPU: 2 * time.Second, Timeout: 30 * time.Second}
 	w.Follower = w.follower()
 	w.enrol()
 	bad, wrong := fleettest.PoolName(1), fleettest.PoolName(2)
