@@ -27,8 +27,9 @@ var layers = [][]string{
 	{"edgeagent/store/...", "edgeagent/proxy", "edgeagent/mirror", "edgeagent/pool", "edgeagent/uplink", "edgeagent/kube"},
 	{"edgeagent/proxy/offline", "edgeagent/proxy/selftest"},
 	{"edgeagent/proxy/upstream", "edgeagent/proxy/identity", "edgeagent/proxy/rewrite", "edgeagent/proxy/outbox"},
-	{"edgeagent/proxy/media", "edgeagent/proxy/wire"},
+	{"edgeagent/proxy/media"},
 	{"edgeagent/proxy/request", "edgeagent/proxy/selector"},
+	{"edgeagent/proxy/wire"},
 	{"edgeagent/scope"},
 	// The path from a poll to a plan, which node and hub share.
 	{"reconciler/revision"},
