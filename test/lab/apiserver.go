@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,9 @@ func (l *Lab) startEtcd(context.Context) error {
 		return err
 	}
 	l.logf("lab: starting etcd")
+	if err := os.Remove(filepath.Join(l.Dir, etcdSocket)); err != nil && !errors.Is(err, os.ErrNotExist) { // a killed etcd's
+		return err
+	}
 	const peer = "unix://etcd-peer:0"
 	_, err = l.procs.start("etcd", path,
 		"--name=lab", "--data-dir="+filepath.Join(l.Dir, "etcd"),
@@ -63,23 +67,27 @@ func (l *Lab) StopAPIServer() error {
 
 func (l *Lab) apiServerFlags() []string {
 	pki := func(name string) string { return filepath.Join(l.Dir, "pki", name) }
-	return []string{
-		"--etcd-servers=unix://" + filepath.Join(l.Dir, etcdSocket),
-		"--bind-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", l.port),
+	flags := []string{"--bind-address=127.0.0.1",
 		// Endpoints cannot hold a loopback address, and no pod here asks for the service kubernetes.
-		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
-		"--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),
-		"--client-ca-file=" + pki("ca.crt"),
-		"--service-account-key-file=" + pki("tokens.crt"), "--service-account-signing-key-file=" + pki("tokens.key"),
+		"--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none"}
+	if l.opts.Services {
+		// Every loopback address is a link, see Link; pods come by the lab's own network.
+		flags = []string{"--bind-address=0.0.0.0", "--advertise-address=" + l.network.gateway()}
+	}
+	return append(flags,
+		"--etcd-servers=unix://"+filepath.Join(l.Dir, etcdSocket),
+		fmt.Sprintf("--secure-port=%d", l.port),
+		"--tls-cert-file="+pki("apiserver.crt"), "--tls-private-key-file="+pki("apiserver.key"),
+		"--client-ca-file="+pki("ca.crt"),
+		"--service-account-key-file="+pki("tokens.crt"), "--service-account-signing-key-file="+pki("tokens.key"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
-		"--kubelet-client-certificate=" + pki("kubelet-client.crt"), "--kubelet-client-key=" + pki("kubelet-client.key"),
-		"--kubelet-certificate-authority=" + pki("ca.crt"),
+		"--kubelet-client-certificate="+pki("kubelet-client.crt"), "--kubelet-client-key="+pki("kubelet-client.key"),
+		"--kubelet-certificate-authority="+pki("ca.crt"),
 		"--kubelet-preferred-address-types=InternalIP",
 		"--allow-privileged=true",
 		"--profiling=false",
-	}
+	)
 }

@@ -81,18 +81,18 @@ func inheritCpuset(root, cgroup string) error {
 	return nil
 }
 
-// cgroupPatterns match the cgroups of one lab in every hierarchy of version 1, in a version 2 mounted beside them and in a pure version 2.
-func cgroupPatterns(name string) []string {
-	return []string{"/sys/fs/cgroup/" + cgroupName(name), "/sys/fs/cgroup/*/" + cgroupName(name)}
+// cgroupPatterns match a cgroup in every hierarchy of version 1, in a version 2 mounted beside them and in a pure version 2.
+func cgroupPatterns(cgroup string) []string {
+	return []string{filepath.Join("/sys/fs/cgroup", cgroup), filepath.Join("/sys/fs/cgroup/*", cgroup)}
 }
 
 // cgroupName is the top cgroup of a lab's pods.
 func cgroupName(lab string) string { return "holdfast-lab-" + lab }
 
-// removeCgroups kills what runs in the lab's cgroups (its pods) and removes them, innermost first.
-func removeCgroups(dir string) error {
+// removeCgroups kills what runs in cgroups (pods) and removes them, innermost first.
+func removeCgroups(patterns []string) error {
 	var errs []error
-	for _, pattern := range cgroupPatterns(filepath.Base(dir)) {
+	for _, pattern := range patterns {
 		tops, err := filepath.Glob(pattern)
 		if err != nil {
 			return err

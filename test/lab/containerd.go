@@ -15,23 +15,13 @@ const cniPlugins = "/usr/lib/cni"
 
 // startContainerd starts the node's own containerd with its own root, state, socket and network, and gives it the images.
 func (n *Node) startContainerd(ctx context.Context) error {
-	path, err := hostProgram("containerd")
-	if err != nil {
-		return err
-	}
 	if err := n.writeNetwork(); err != nil {
 		return err
 	}
-	config := n.path("containerd.toml")
-	if err := writeFile(config, []byte(n.containerdConfig())); err != nil {
+	if err := writeFile(n.path("containerd.toml"), []byte(n.containerdConfig())); err != nil {
 		return err
 	}
-	p, err := n.lab.procs.start(n.process("containerd"), path, "--config", config)
-	if err != nil {
-		return err
-	}
-	err = p.WaitReady(ctx, func(ctx context.Context) error { return n.ctr(ctx, "version") })
-	if err != nil {
+	if err := n.launchContainerd(ctx); err != nil {
 		return err
 	}
 	archive, err := imageArchive(ctx)
@@ -39,6 +29,19 @@ func (n *Node) startContainerd(ctx context.Context) error {
 		return err
 	}
 	return n.ctr(ctx, "images", "import", archive)
+}
+
+// launchContainerd starts containerd as it is configured, and waits until it answers.
+func (n *Node) launchContainerd(ctx context.Context) error {
+	path, err := hostProgram("containerd")
+	if err != nil {
+		return err
+	}
+	p, err := n.lab.procs.start(n.process("containerd"), path, "--config", n.path("containerd.toml"))
+	if err != nil {
+		return err
+	}
+	return p.WaitReady(ctx, func(ctx context.Context) error { return n.ctr(ctx, "version") })
 }
 
 // ctr runs containerd's own client in the kubelet's namespace.

@@ -9,9 +9,11 @@ import (
 // startControllers starts kube-controller-manager and kube-scheduler, and waits until the service account that every pod of the
 // namespace default needs is there.
 func (l *Lab) startControllers(ctx context.Context) error {
-	manager, err := l.startController("kube-controller-manager",
-		"--service-account-private-key-file="+filepath.Join(l.Dir, "pki", "tokens.key"),
-		"--root-ca-file="+l.CAFile(), "--use-service-account-credentials=true")
+	manager, err := l.startController("kube-controller-manager", append([]string{
+		"--service-account-private-key-file=" + filepath.Join(l.Dir, "pki", "tokens.key"),
+		"--root-ca-file=" + l.CAFile(), "--use-service-account-credentials=true",
+		"--cluster-signing-cert-file=" + l.CAFile(), "--cluster-signing-key-file=" + filepath.Join(l.Dir, "pki", "ca.key"),
+	}, l.opts.ControllerFlags...)...)
 	if err != nil {
 		return err
 	}

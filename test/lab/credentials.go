@@ -58,8 +58,15 @@ func (l *Lab) writeControlPlaneCredentials() error {
 	if _, err := l.writeKubeconfig("admin", admin); err != nil {
 		return err
 	}
-	server, err := l.ca.server("kube-apiserver", "127.0.0.1", "::1", "localhost", "10.96.0.1",
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+	hosts := []string{"127.0.0.1", "::1", "localhost", "10.96.0.1",
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
+	if l.opts.Services {
+		hosts = append(hosts, l.network.gateway())
+		for i := range byte(maxLinks) {
+			hosts = append(hosts, l.links.address(i+1))
+		}
+	}
+	server, err := l.ca.server("kube-apiserver", hosts...)
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,14 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"sort"
 	"strings"
+
+	"sigs.k8s.io/yaml"
 )
 
 // startKubelet starts the node's containerd and kubelet, and waits until the node is Ready.
@@ -37,24 +38,36 @@ func (n *Node) startKubelet(ctx context.Context, opts NodeOptions) error {
 // StartKubelet starts the kubelet and waits until the node is Ready. AddNode does so by itself; it is there for tests
 // that called StopKubelet.
 func (n *Node) StartKubelet(ctx context.Context) error {
-	path, err := Program("kubelet")
-	if err != nil {
-		return err
-	}
-	n.lab.logf("lab: starting the kubelet of %s", n.Name)
-	args := []string{
-		"--config=" + n.path("kubelet.json"), "--kubeconfig=" + n.Kubeconfig, "--hostname-override=" + n.Name,
-		"--root-dir=" + n.path("kubelet"), "--cert-dir=" + n.path("pki"), "--node-ip=" + n.subnet.gateway(),
-	}
-	if len(n.labels) > 0 {
-		args = append(args, "--node-labels="+joinLabels(n.labels))
-	}
-	p, err := n.lab.procs.start(n.process("kubelet"), path, args...)
+	p, err := n.LaunchKubelet()
 	if err != nil {
 		return err
 	}
 	return p.WaitReady(ctx, n.ready)
 }
+
+// LaunchKubelet starts the kubelet with n.Kubeconfig and waits for nothing: a node that is cut off never is Ready for the API
+// server.
+func (n *Node) LaunchKubelet() (*Process, error) {
+	path, err := Program("kubelet")
+	if err != nil {
+		return nil, err
+	}
+	n.lab.logf("lab: starting the kubelet of %s", n.Name)
+	args := []string{
+		"--config=" + n.KubeletConfig(), "--kubeconfig=" + n.Kubeconfig, "--hostname-override=" + n.Name,
+		"--root-dir=" + n.path("kubelet"), "--cert-dir=" + n.path("pki"), "--node-ip=" + n.subnet.gateway(),
+	}
+	if len(n.labels) > 0 {
+		args = append(args, "--node-labels="+joinLabels(n.labels))
+	}
+	return n.lab.procs.start(n.process("kubelet"), path, args...)
+}
+
+// KubeletConfig is the file of the kubelet's configuration, in YAML.
+func (n *Node) KubeletConfig() string { return n.path("kubelet.yaml") }
+
+// KubeletCertDir is the folder of the kubelet's own certificates.
+func (n *Node) KubeletCertDir() string { return n.path("pki") }
 
 // StopKubelet ends the kubelet at once; containers go on running.
 func (n *Node) StopKubelet() error {
@@ -97,7 +110,7 @@ func (n *Node) writeKubeletFiles() error {
 		return err
 	}
 	type object = map[string]any
-	config, err := json.MarshalIndent(object{
+	config, err := yaml.Marshal(object{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
 		"address": n.subnet.gateway(), "port": port, "readOnlyPort": 0, "healthzPort": 0,
 		"tlsCertFile": n.path("pki", "kubelet.crt"), "tlsPrivateKeyFile": n.path("pki", "kubelet.key"),
@@ -107,19 +120,19 @@ func (n *Node) writeKubeletFiles() error {
 		// The lab runs where these would stop a kubelet: cgroup v1, swap, a root file system nobody can measure, another's iptables.
 		"failCgroupV1": false, "failSwapOn": false, "localStorageCapacityIsolation": false, "makeIPTablesUtilChains": false,
 		"evictionHard":   object{"memory.available": "100Mi"},
-		"authentication": object{"anonymous": object{"enabled": false}, "webhook": object{"enabled": false}, "x509": object{"clientCAFile": n.lab.CAFile()}},
-		"authorization":  object{"mode": "AlwaysAllow"},
+		"authentication": object{"anonymous": object{"enabled": false}, "webhook": object{"enabled": true}, "x509": object{"clientCAFile": n.lab.CAFile()}},
+		"authorization":  object{"mode": "Webhook"},
 		// A node without a link must notice at once in tests, and one laptop runs several.
 		"nodeStatusUpdateFrequency": "5s", "syncFrequency": "10s",
-		"clusterDNS": []string{}, "resolvConf": "", "registerNode": true, "maxPods": 50,
-	}, "", "  ")
+		"clusterDNS": []string{}, "resolvConf": "", "registerNode": true, "maxPods": 120,
+	})
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(n.path("manifests"), 0o700); err != nil {
 		return err
 	}
-	return writeFile(n.path("kubelet.json"), config)
+	return writeFile(n.KubeletConfig(), config)
 }
 
 func joinLabels(labels map[string]string) string {

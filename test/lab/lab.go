@@ -27,6 +27,11 @@ type Options struct {
 	Keep bool
 	// Controllers starts kube-controller-manager and kube-scheduler too. Pods need them.
 	Controllers bool
+	// Services gives the lab a network of its own, on which pods reach the API server, so that the service kubernetes works
+	// once a node runs kube-proxy (see Node.StartKubeProxy). The process must be root.
+	Services bool
+	// ControllerFlags are added to kube-controller-manager's command line.
+	ControllerFlags []string
 	// APIServerFlags are added to kube-apiserver's command line, for example "--audit-log-path=…".
 	APIServerFlags []string
 	// Log receives one line for each thing that is done; nil means none.
@@ -43,10 +48,14 @@ type Lab struct {
 	port  int
 	procs *processes
 	http  *http.Client
+	// network is the lab's own, if Options.Services asked for one; links is the /24 of its links' addresses.
+	network subnet
+	links   subnet
 
-	// mu guards nodes.
-	mu    sync.Mutex
-	nodes []*Node
+	// mu guards nodes and the count of links.
+	mu        sync.Mutex
+	nodes     []*Node
+	linkCount byte
 }
 
 // startTimeout bounds the wait for each program to become ready.
@@ -78,6 +87,9 @@ func (l *Lab) start(ctx context.Context) error {
 		return err
 	}
 	if l.port, err = freePort(); err != nil {
+		return err
+	}
+	if err := l.makeNetwork(); err != nil {
 		return err
 	}
 	if err := l.writeControlPlaneCredentials(); err != nil {
@@ -128,6 +140,9 @@ func need(opts Options) error {
 	programs := []string{"kube-apiserver"}
 	if opts.Controllers {
 		programs = append(programs, "kube-controller-manager", "kube-scheduler")
+	}
+	if opts.Services {
+		programs = append(programs, "kube-proxy")
 	}
 	var errs []error
 	for _, p := range programs {

@@ -33,7 +33,25 @@ func removeBridges(dir string) error {
 type subnet [3]byte
 
 func (s subnet) cidr() string    { return fmt.Sprintf("%d.%d.%d.0/24", s[0], s[1], s[2]) }
-func (s subnet) gateway() string { return fmt.Sprintf("%d.%d.%d.1", s[0], s[1], s[2]) }
+func (s subnet) gateway() string { return s.address(1) }
+
+func (s subnet) address(host byte) string { return fmt.Sprintf("%d.%d.%d.%d", s[0], s[1], s[2], host) }
+
+// makeNetwork makes the bridge that Options.Services asks for, and picks where the links are.
+func (l *Lab) makeNetwork() error {
+	if !l.opts.Services {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("a network for services needs root")
+	}
+	var err error
+	if l.network, err = freeSubnet(); err != nil {
+		return err
+	}
+	l.links = subnet{127, 77, l.network[2]}
+	return addBridge(l.Dir, fmt.Sprintf("hf%d-0", l.port), l.network.gateway()+"/24")
+}
 
 // freeSubnet picks a /24 below 10.200.0.0/13 that no interface of the host is in.
 func freeSubnet() (subnet, error) {

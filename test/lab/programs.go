@@ -22,6 +22,7 @@ var debianPackage = map[string]string{
 	"ctr":        "containerd",
 	"runc":       "runc",
 	"ip":         "iproute2",
+	"nft":        "nftables",
 }
 
 // home is the folder of everything the lab keeps between runs: $XDG_CACHE_HOME/holdfast-lab, or ~/.cache/holdfast-lab.

@@ -20,10 +20,11 @@ func takeDown(dir string) error {
 	errs := []error{
 		endRecorded(dir),
 		endShims(dir),
-		removeCgroups(dir),
-		removeShimSockets(dir),
+		removeCgroups(cgroupPatterns(cgroupName(filepath.Base(dir)))),
+		removeShimSockets(filepath.Join(dir, "nodes", "*", "state")),
 		unmountBelow(dir),
 		removeBridges(dir),
+		removeTables(dir),
 		removeLogLinks(dir),
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -102,9 +103,10 @@ func endProcess(pid int, identity string) error {
 	})
 }
 
-// removeShimSockets removes the sockets of killed shims; containerd keeps them all in one folder of the host.
-func removeShimSockets(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "nodes", "*", "state", "io.containerd.runtime.v2.task", "*", "*", "address"))
+// removeShimSockets removes the sockets of killed shims, which containerd's state folder names; containerd keeps them all in one
+// folder of the host.
+func removeShimSockets(state string) error {
+	files, err := filepath.Glob(filepath.Join(state, "io.containerd.runtime.v2.task", "*", "*", "address"))
 	if err != nil {
 		return err
 	}
