@@ -27,8 +27,12 @@ func Build(ctx context.Context, log io.Writer) error {
 				return fmt.Errorf("build %s: %w", name, err)
 			}
 		}
-		_, err := imageArchive(ctx)
-		return err
+		for _, p := range []program{basicImages(), informerImages()} {
+			if _, err := p.archive(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

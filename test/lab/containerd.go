@@ -14,7 +14,7 @@ import (
 const cniPlugins = "/usr/lib/cni"
 
 // startContainerd starts the node's own containerd with its own root, state, socket and network, and gives it the images.
-func (n *Node) startContainerd(ctx context.Context) error {
+func (n *Node) startContainerd(ctx context.Context, opts NodeOptions) error {
 	if err := n.writeNetwork(); err != nil {
 		return err
 	}
@@ -24,11 +24,20 @@ func (n *Node) startContainerd(ctx context.Context) error {
 	if err := n.launchContainerd(ctx); err != nil {
 		return err
 	}
-	archive, err := imageArchive(ctx)
-	if err != nil {
-		return err
+	programs := []program{basicImages()}
+	if opts.Informer {
+		programs = append(programs, informerImages())
 	}
-	return n.ctr(ctx, "images", "import", archive)
+	for _, p := range programs {
+		archive, err := p.archive(ctx)
+		if err != nil {
+			return err
+		}
+		if err := n.ctr(ctx, "images", "import", archive); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // launchContainerd starts containerd as it is configured, and waits until it answers.

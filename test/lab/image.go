@@ -21,20 +21,44 @@ const (
 	PauseImage = "lab.holdfast.dev/pause:1"
 	// WebImage serves HTTP on port 8080 (or $PORT) and answers with the pod's host name.
 	WebImage = "lab.holdfast.dev/web:1"
+	// InformerImage watches the resource its argument names with client-go, and serves what it sees on port 8080: see
+	// test/lab/informer. A node has it if NodeOptions.Informer asked for it.
+	InformerImage = "lab.holdfast.dev/informer:1"
 )
 
-// imageSource is the program in both images; its digest names the archive in the cache.
-//
-//go:embed image/main.go
-var imageSource []byte
+// program is a static program of this module, and the images it is in.
+type program struct {
+	// folder is where its source is, from the root of the module; the digest of source names the archive in the cache.
+	folder string
+	source []byte
+	images []image
+}
 
-// imageArchive gives the file of a docker archive with both images, which it builds once for each version of their source.
-func imageArchive(ctx context.Context) (string, error) {
+// image is an image's name and the first argument of its program, if it wants one.
+type image struct{ tag, mode string }
+
+var (
+	//go:embed image/main.go
+	imageSource []byte
+	//go:embed informer/main.go
+	informerSource []byte
+)
+
+func basicImages() program {
+	return program{"./test/lab/image", imageSource, []image{{PauseImage, "pause"}, {WebImage, "web"}}}
+}
+
+func informerImages() program {
+	return program{"./test/lab/informer", append([]byte(KubernetesVersion), informerSource...), []image{{InformerImage, ""}}}
+}
+
+// archive gives the file of a docker archive with the images, which it builds once for each version of their source.
+func (p program) archive(ctx context.Context) (string, error) {
 	dir, err := home()
 	if err != nil {
 		return "", err
 	}
-	digest := sha256.Sum256(imageSource)
+	digest := sha256.Sum256(p.source)
 	archive := filepath.Join(dir, "images", hex.EncodeToString(digest[:8])+".tar")
 	if _, err := os.Stat(archive); err == nil {
 		return archive, nil
@@ -46,30 +70,30 @@ func imageArchive(ctx context.Context) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(archive), 0o700); err != nil {
 		return "", err
 	}
-	program := fmt.Sprintf("%s.%d.tmp", archive, os.Getpid())
-	defer os.Remove(program)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./test/lab/image")
+	built := fmt.Sprintf("%s.%d.tmp", archive, os.Getpid())
+	defer os.Remove(built)
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", built, p.folder)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the lab's image: %w\n%s", err, out)
+		return "", fmt.Errorf("build the lab's image from %s: %w\n%s", p.folder, err, out)
 	}
-	data, err := os.ReadFile(program)
+	data, err := os.ReadFile(built)
 	if err != nil {
 		return "", err
 	}
-	tarball, err := dockerArchive(data)
+	tarball, err := dockerArchive(data, p.images)
 	if err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(program, tarball, 0o600); err != nil {
+	if err := os.WriteFile(built, tarball, 0o600); err != nil {
 		return "", err
 	}
-	return archive, os.Rename(program, archive)
+	return archive, os.Rename(built, archive)
 }
 
-// dockerArchive packs a static program as two images of one layer.
-func dockerArchive(program []byte) ([]byte, error) {
+// dockerArchive packs a static program as images of one layer.
+func dockerArchive(program []byte, images []image) ([]byte, error) {
 	layer, err := pack([]file{{"lab-image", 0o755, program}})
 	if err != nil {
 		return nil, err
@@ -77,18 +101,22 @@ func dockerArchive(program []byte) ([]byte, error) {
 	type object = map[string]any
 	var manifest []object
 	files := []file{{"layer.tar", 0o644, layer}}
-	for _, image := range []struct{ tag, mode string }{{PauseImage, "pause"}, {WebImage, "web"}} {
+	for i, image := range images {
+		entry := []string{"/lab-image"}
+		if image.mode != "" {
+			entry = append(entry, image.mode)
+		}
 		config, err := json.Marshal(object{
 			"architecture": runtime.GOARCH, "os": "linux",
-			"config": object{"Entrypoint": []string{"/lab-image", image.mode}},
+			"config": object{"Entrypoint": entry},
 			"rootfs": object{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
 		})
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, file{image.mode + ".json", 0o644, config})
-		manifest = append(manifest, object{
-			"Config": image.mode + ".json", "RepoTags": []string{image.tag}, "Layers": []string{"layer.tar"}})
+		name := fmt.Sprintf("%d.json", i)
+		files = append(files, file{name, 0o644, config})
+		manifest = append(manifest, object{"Config": name, "RepoTags": []string{image.tag}, "Layers": []string{"layer.tar"}})
 	}
 	data, err := json.Marshal(manifest)
 	if err != nil {

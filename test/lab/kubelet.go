@@ -25,7 +25,7 @@ func (n *Node) startKubelet(ctx context.Context, opts NodeOptions) error {
 	if err := n.makeCgroup(); err != nil {
 		return err
 	}
-	if err := n.startContainerd(ctx); err != nil {
+	if err := n.startContainerd(ctx, opts); err != nil {
 		return err
 	}
 	if err := n.writeKubeletFiles(); err != nil {
