@@ -40,14 +40,15 @@ func TestMain(m *testing.M) {
 type fakeFollower struct {
 	repo *verifytest.Repo
 
-	mu       sync.Mutex
-	pools    map[string]map[string]*plan.Pool // by commit, then name
-	pollErr  error
-	fetchErr error
-	poolErr  error
-	hang     bool
-	calls    []string
-	nows     []time.Time
+	mu        sync.Mutex
+	pools     map[string]map[string]*plan.Pool // by commit, then name
+	pollErr   error
+	fetchErr  error
+	verifyErr error
+	poolErr   error
+	hang      bool
+	calls     []string
+	nows      []time.Time
 }
 
 func (f *fakeFollower) note(format string, args ...any) {
@@ -80,6 +81,9 @@ func (f *fakeFollower) Enrol(_ context.Context, anchor string) (verify.State, er
 func (f *fakeFollower) Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time) (verify.Verdict, error) {
 	f.note("verify")
 	f.nows = append(f.nows, now)
+	if f.verifyErr != nil {
+		return verify.Verdict{}, f.verifyErr
+	}
 	return verify.Verify(ctx, f.repo, verify.Request{State: state, Tip: at.Tip, Notes: at.Notes, Now: now})
 }
 

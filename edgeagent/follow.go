@@ -78,12 +78,10 @@ func (a *Agent) poll(ctx context.Context) error {
 	}
 	a.fetched = time.Now()
 	a.opt.Step("fetched")
-	state := a.store.State()
-	verdict, err := a.follower.Verify(ctx, state.Trust, refs, time.Time{}) // wall time never decides here
-	if err := a.sourced(ctx, err); err != nil {
+	verdict, err := a.judge(ctx, refs)
+	if err != nil {
 		return err
 	}
-	a.metrics.verdict(verdict.Reason)
 	a.opt.Step("verified")
 	if verdict.Accepted {
 		err = a.accept(ctx, verdict.State, refs)
@@ -109,6 +107,22 @@ func (a *Agent) sourced(ctx context.Context, err error) error {
 	}
 	a.board.set(c)
 	return err
+}
+
+// judge gives the verdict on what was fetched. A revision that takes more to judge than a node gives for it is rejected, too;
+// since a busy machine can be why, the error has it tried again, less and less often.
+func (a *Agent) judge(ctx context.Context, refs source.Refs) (verify.Verdict, error) {
+	v, err := a.follower.Verify(ctx, a.store.State().Trust, refs, time.Time{}) // wall time never decides here
+	if reason, message := revision.Explain(err); reason == condition.ReasonTooLarge {
+		v = verify.Verdict{Reason: verify.TooLarge, Message: message, Commit: refs.Tip}
+		a.metrics.verdict(v.Reason)
+		return v, errors.Join(err, a.sourced(ctx, nil), a.reject(refs, v))
+	}
+	if err := a.sourced(ctx, err); err != nil {
+		return v, err
+	}
+	a.metrics.verdict(v.Reason)
+	return v, nil
 }
 
 // reject remembers a revision that trust does not allow. Plan and trust stay as they are.

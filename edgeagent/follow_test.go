@@ -271,6 +271,34 @@ func TestEvaluationOverItsLimitIsTriedAgain(t *testing.T) {
 	n.inForce("7")
 }
 
+// TestJudgingOverItsLimitIsARejection: the revision was fetched, so the Git server is not at fault; and it is tried again.
+func TestJudgingOverItsLimitIsARejection(t *testing.T) {
+	n := enrolled(t, "berlin")
+	good := n.f.push(pool("berlin", "7", "n1"))
+	n.must(n.poll())
+	bad := n.f.push(pool("berlin", "8", "n1"))
+	n.f.verifyErr = fmt.Errorf("child: %w", reasonError{condition.ReasonTooLarge})
+	if n.poll() == nil {
+		t.Fatal("the follow loop is to back off")
+	}
+	n.inForce("7")
+	n.want(condition.SourceReady, "True Fetched")
+	n.want(condition.Ready, "False "+verify.TooLarge)
+	if c := n.want(condition.Verified, "False "+verify.TooLarge); !strings.Contains(c.Message, bad[:12]) {
+		t.Errorf("message %q", c.Message)
+	}
+	if s := n.a.status(); len(s.Rejected) != 1 || s.Rejected[0].Tip != bad || s.Rejected[0].Reason != verify.TooLarge || s.Revision != good {
+		t.Errorf("status %+v", s)
+	}
+	if metric(t, n.a, "holdfast_agent_verdicts_total", verify.TooLarge) != 1 {
+		t.Error("no metric says so")
+	}
+	n.f.verifyErr = nil
+	n.must(n.poll())
+	n.inForce("8")
+	n.want(condition.Verified, "True Accepted")
+}
+
 func TestMovedNodesFollow(t *testing.T) {
 	n := enrolled(t, "berlin")
 	n.f.push(pool("berlin", "7", "n1"))

@@ -178,6 +178,18 @@ func TestRejected(t *testing.T) {
 	}
 }
 
+// TestJudgingTakesTooMuch: a child that gives no verdict within its limits says that the revision is at fault.
+func TestJudgingTakesTooMuch(t *testing.T) {
+	w := newWorld(t, fleetFiles(3, 3))
+	state := w.enrol()
+	w.repo.Push("alice", verifytest.Files{"a.txt": "1"})
+	refs := w.pull()
+	w.cfg.Verify = sandbox.Limits{MemoryMB: 256, Timeout: time.Nanosecond}
+	w.Follower = w.follower()
+	_, err := w.Verify(t.Context(), state, refs, time.Time{})
+	wantReason(t, err, verify.TooLarge)
+}
+
 // TestLateCountersignature: the notes alone move, and the verdict changes.
 func TestLateCountersignature(t *testing.T) {
 	w := newWorld(t, fleetFiles(3, 3))
