@@ -73,8 +73,8 @@ func (a *Agent) poll(ctx context.Context) error {
 		return a.sourced(ctx, err)
 	}
 	a.opt.Step("polled")
-	if err := a.follower.Fetch(ctx, refs); err != nil {
-		return a.sourced(ctx, err)
+	if err := a.fetch(ctx, refs); err != nil {
+		return err
 	}
 	a.fetched = time.Now()
 	a.opt.Step("fetched")
@@ -92,6 +92,18 @@ func (a *Agent) poll(ctx context.Context) error {
 		a.handled = refs
 	}
 	return err
+}
+
+// fetch brings the clone to refs. A revision that is too large to be fetched is among the rejected, too.
+func (a *Agent) fetch(ctx context.Context, refs source.Refs) error {
+	err := a.follower.Fetch(ctx, refs)
+	if reason, message := revision.Explain(err); reason == condition.ReasonTooLarge {
+		err = errors.Join(fmt.Errorf("revision %s: %w", short(refs.Tip), err), a.remember(refs, reason, message, refs.Tip))
+	}
+	if err != nil {
+		return a.sourced(ctx, err)
+	}
+	return nil
 }
 
 // sourced puts up how reading the fleet repo went, and gives the error back.

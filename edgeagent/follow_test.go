@@ -359,8 +359,13 @@ func TestTroubleWithTheGitServer(t *testing.T) {
 				}
 				<-changes
 				n.inForce("7")
-				n.want(condition.SourceReady, "False "+reason)
+				c := n.want(condition.SourceReady, "False "+reason)
 				n.want(condition.Verified, "True Accepted")
+				// Only a revision that was seen and is too large is refused, and named.
+				tip, refused := n.f.repo.Tip(), reason == condition.ReasonTooLarge && when == "fetch"
+				if list := n.a.status().Rejected; refused != (len(list) == 1 && list[0].Tip == tip && list[0].Reason == reason) || refused != strings.Contains(c.Message, tip[:12]) {
+					t.Fatalf("%q, rejected %+v", c.Message, list)
+				}
 				if !strings.Contains(n.log.String(), "reason="+reason) || metric(t, n.a, "holdfast_agent_condition", "SourceReady", "False", reason) != 1 {
 					t.Fatalf("log: %s", n.log)
 				}

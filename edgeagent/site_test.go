@@ -144,8 +144,11 @@ func (s *site) keeps(good Status, rack, typ, reason, says string) {
 	if c.Status != condition.False || c.Reason != reason || !strings.Contains(c.Message, says) {
 		s.t.Fatalf("%s is %s %s: %s\n%+v\nlog: %s", typ, c.Status, c.Reason, c.Message, st.Conditions, s.log)
 	}
-	if typ != condition.SourceReady {
+	switch {
+	case typ != condition.SourceReady:
 		s.remembers(st, reason, says)
+	case reason == condition.ReasonTooLarge && (len(st.Rejected) == 0 || st.Rejected[0].Tip != s.Tip() || !strings.Contains(c.Message, s.Tip()[:12])):
+		s.t.Fatalf("%s, rejected: %+v", c.Message, st.Rejected)
 	}
 	if log := s.log.String(); !strings.Contains(log, "reason="+reason) {
 		s.t.Fatalf("log: %s", log)
