@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -49,8 +50,15 @@ func TestServices(t *testing.T) {
 	if out, err := l.Kubectl(t.Context(), "create", "namespace", "later"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	before := running(t, n)
+	if len(before) != 2 {
+		t.Errorf("%v run, want both pods", before)
+	}
 	if err := n.Crash(); err != nil {
 		t.Fatal(err)
+	}
+	if got := running(t, n); len(got) != 0 {
+		t.Errorf("%v run after the power was cut", got)
 	}
 	if err := both(); err == nil {
 		t.Fatal("the pods answer after the power was cut")
@@ -62,6 +70,9 @@ func TestServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, 90*time.Second, both)
+	if got := running(t, n); !maps.Equal(got, before) {
+		t.Errorf("after the power cut %v run, before it %v", got, before)
+	}
 	if err := l.RestoreEtcd(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +112,20 @@ func TestLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, 10*time.Second, func() error { return speaksTLS(address) })
+}
+
+// running gives the UIDs of the pods whose containers run, by name.
+func running(t *testing.T, n *lab.Node) map[string]string {
+	t.Helper()
+	containers, err := n.Containers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := map[string]string{}
+	for _, c := range containers {
+		pods[c.Namespace+"/"+c.Pod] = c.UID
+	}
+	return pods
 }
 
 func speaksTLS(address string) error {
