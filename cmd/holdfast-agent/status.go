@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,27 +26,7 @@ ready, 1 if not.`,
   holdfast-agent status -o json | jq -r .revision`,
 		Args: cobra.NoArgs,
 	}
-	state := addState(cmd)
-	output := cmd.Flags().StringP("output", "o", "text", "text or json")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		show, err := shower(*output)
-		if err != nil {
-			return err
-		}
-		folder, err := state()
-		if err != nil {
-			return err
-		}
-		s, err := edgeagent.ReadStatus(cmd.Context(), folder)
-		if err != nil {
-			return err
-		}
-		if err := show(env.Out, s); err != nil {
-			return err
-		}
-		return verdictOn(s, condition.Ready)
-	}
-	return cmd
+	return showing(env, cmd, edgeagent.ReadStatus, condition.Ready)
 }
 
 func newSyncCommand(env *cli.Env) *cobra.Command {
@@ -57,6 +38,16 @@ is, 1 if the newest revision was rejected or could not be applied, 3 if the flee
 		Example: `  holdfast-agent sync && kubectl get node till-1 --show-labels`,
 		Args:    cobra.NoArgs,
 	}
+	return showing(env, cmd, func(ctx context.Context, folder string) (edgeagent.Status, error) {
+		p := env.Progress("syncing")
+		defer p.Stop()
+		s, err := edgeagent.Control{State: folder}.Sync(ctx)
+		return s, unreachable(err)
+	}, condition.SourceReady, condition.Ready)
+}
+
+// showing has a command show the status that ask gives of a state folder, and end with 1 unless these conditions are true.
+func showing(env *cli.Env, cmd *cobra.Command, ask func(ctx context.Context, folder string) (edgeagent.Status, error), types ...string) *cobra.Command {
 	state := addState(cmd)
 	output := cmd.Flags().StringP("output", "o", "text", "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -68,16 +59,14 @@ is, 1 if the newest revision was rejected or could not be applied, 3 if the flee
 		if err != nil {
 			return err
 		}
-		p := env.Progress("syncing")
-		s, err := edgeagent.Control{State: folder}.Sync(cmd.Context())
-		p.Stop()
+		s, err := ask(cmd.Context(), folder)
 		if err != nil {
-			return unreachable(err)
+			return err
 		}
 		if err := show(env.Out, s); err != nil {
 			return err
 		}
-		return verdictOn(s, condition.SourceReady, condition.Ready)
+		return verdictOn(s, types...)
 	}
 	return cmd
 }

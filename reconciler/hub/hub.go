@@ -35,6 +35,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/reconciler/hub/api/v1alpha1"
+	"github.com/holdfast-dev/holdfast/reconciler/revision"
 )
 
 // Config is what a hub needs. Every field without a default is required.
@@ -43,8 +44,8 @@ type Config struct {
 	Cluster *rest.Config
 	// Namespace holds the hub's state and its leader lease.
 	Namespace string
-	// Follower reads the fleet repo.
-	Follower Follower
+	// Follower reads the fleet repo. Its Pool is called from several goroutines.
+	Follower revision.Path
 	// Anchor is the commit to enrol at, got out of band: 40 hex digits. To change it is to enrol anew.
 	Anchor string
 	// PollInterval is the mean time between two polls of the fleet repo. Default 30 s.

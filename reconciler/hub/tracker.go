@@ -19,29 +19,12 @@ import (
 	"github.com/holdfast-dev/holdfast/reconciler/source"
 )
 
-// Follower is the path from the fleet repo to plans, the same as a node's: package revision has it. The hub calls Pool
-// from several goroutines, everything else from one.
-type Follower interface {
-	// Poll asks where the fleet repo stands.
-	Poll(ctx context.Context) (source.Refs, error)
-	// Fetch brings the clone there.
-	Fetch(ctx context.Context, want source.Refs) error
-	// Enrol gives the first state, from a commit that somebody vouched for.
-	Enrol(ctx context.Context, anchor string) (verify.State, error)
-	// Verify gives the verdict on refs.
-	Verify(ctx context.Context, state verify.State, refs source.Refs, now time.Time) (verify.Verdict, error)
-	// Pools names the pools of a commit.
-	Pools(ctx context.Context, commit string) ([]string, error)
-	// Pool gives one pool's plan. fleet.Problems says the commit is at fault.
-	Pool(ctx context.Context, commit, pool string) (*plan.Pool, error)
-}
-
 // maxFailures bounds the back-off: the hub asks again at most eight intervals later.
 const maxFailures = 3
 
 // tracker follows the fleet repo and publishes what it says. It runs on the leader only.
 type tracker struct {
-	follower Follower
+	follower revision.Path // Pool from several goroutines, everything else from one
 	store    stateStore
 	anchor   string
 	interval time.Duration

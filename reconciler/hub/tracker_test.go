@@ -22,7 +22,7 @@ import (
 	"github.com/holdfast-dev/holdfast/reconciler/source"
 )
 
-// script is a Follower that does as a test says and writes down what it was asked.
+// script is a revision.Path that does as a test says and writes down what it was asked.
 type script struct {
 	refs    source.Refs
 	mu      sync.Mutex // guards poll

@@ -57,6 +57,26 @@ type Config struct {
 	Verify, Evaluate sandbox.Limits
 }
 
+// Path is the way from a Git server to plans as node and hub know it. A Follower is one; their tests have others. Errors carry
+// a stable reason: see Explain.
+type Path interface {
+	// Poll asks the Git server where branch and notes are. It writes nothing.
+	Poll(ctx context.Context) (source.Refs, error)
+	// Fetch brings the clone there. A clone that is there already costs nothing.
+	Fetch(ctx context.Context, want source.Refs) error
+	// Enrol reads fleet and trust at a commit of the clone that was vouched for out of band.
+	Enrol(ctx context.Context, anchor string) (verify.State, error)
+	// Verify gives the verdict on what was fetched. now is zero on nodes: wall time decides nothing there.
+	Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time) (verify.Verdict, error)
+	// Pools names the pools of a revision, sorted.
+	Pools(ctx context.Context, commit string) ([]string, error)
+	// Pool gives the plan of one pool of a revision. The error's reason is PoolAbsent if there is no such pool, InvalidFleet
+	// if the CUE is wrong.
+	Pool(ctx context.Context, commit, pool string) (*plan.Pool, error)
+}
+
+var _ Path = (*Follower)(nil)
+
 // again is after how long refs that were over a bound, or for which the clone was mended, are fetched again although they did
 // not move.
 const again = time.Hour
