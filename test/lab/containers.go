@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -33,6 +35,30 @@ func (n *Node) Containers() ([]Container, error) {
 		}
 	}
 	return out, nil
+}
+
+// Address is the IPv4 address of the container's pod.
+func (c Container) Address() (string, error) {
+	path, err := hostProgram("nsenter")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command(path, "--target", strconv.Itoa(c.PID), "--net", "ip", "-json", "-4", "address", "show", "dev", "eth0").Output()
+	if err != nil {
+		return "", fmt.Errorf("address of pod %s: %w", c.Pod, err)
+	}
+	var links []struct {
+		Info []struct{ Local string } `json:"addr_info"`
+	}
+	if err := json.Unmarshal(out, &links); err != nil {
+		return "", fmt.Errorf("address of pod %s: %w", c.Pod, err)
+	}
+	for _, l := range links {
+		for _, info := range l.Info {
+			return info.Local, nil
+		}
+	}
+	return "", fmt.Errorf("pod %s has no IPv4 address", c.Pod)
 }
 
 // readBundle reads an OCI bundle as containerd's CRI plugin writes it. running is false for sandboxes, for what has ended, and for what

@@ -242,3 +242,6 @@ func alive(identity string) int {
 	}
 	return pid
 }
+
+// Stop kills a program that Run started, as kill -9 does. One that has ended is no error.
+func (l *Lab) Stop(name string) error { return l.procs.stop(name) }

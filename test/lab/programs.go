@@ -23,6 +23,7 @@ var debianPackage = map[string]string{
 	"runc":       "runc",
 	"ip":         "iproute2",
 	"nft":        "nftables",
+	"nsenter":    "util-linux",
 }
 
 // home is the folder of everything the lab keeps between runs: $XDG_CACHE_HOME/holdfast-lab, or ~/.cache/holdfast-lab.
