@@ -6,6 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 )
 
 // Read gives what is stored without taking the file from anyone; ErrInUse if an agent runs. If state.db is damaged it is
@@ -45,12 +49,12 @@ func readLocked(dir string) (Contents, error) {
 }
 
 func read(path string) (Contents, error) {
-	db, err := openDB(path, true)
+	db, err := bolt.Open(path, bbolt.Options{ReadOnly: true})
 	if err != nil {
 		return Contents{}, err
 	}
 	c, err := load(db)
-	return c, errors.Join(err, guard(db.Close))
+	return c, errors.Join(err, bolt.Guard(db.Close))
 }
 
 // Remove forgets the enrolment: the copy first, so that a crash in between leaves an enrolled node rather than one that
@@ -61,5 +65,5 @@ func Remove(dir string) error {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return bolt.SyncDir(dir)
 }

@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
@@ -91,7 +92,7 @@ func (s *Store) openOrRestore() error {
 }
 
 func enrolled(dir string) bool {
-	return exists(filepath.Join(dir, fileName)) || exists(filepath.Join(dir, copyName))
+	return bolt.Exists(filepath.Join(dir, fileName)) || bolt.Exists(filepath.Join(dir, copyName))
 }
 
 func notEnrolled(dir string) error {
@@ -99,13 +100,13 @@ func notEnrolled(dir string) error {
 }
 
 func (s *Store) open() error {
-	db, err := openDB(filepath.Join(s.dir, fileName), false)
+	db, err := bolt.Open(filepath.Join(s.dir, fileName), bbolt.Options{})
 	if err != nil {
 		return err
 	}
 	s.now, err = load(db)
 	if err != nil {
-		guard(db.Close)
+		bolt.Guard(db.Close)
 		return err
 	}
 	s.db = db
@@ -120,7 +121,7 @@ func (s *Store) restore(why error) error {
 		return fmt.Errorf("%w; its copy: %w; nothing was changed: enrol this node again with an anchor commit got out of band (holdfast-agent unenroll, then enroll)", why, err)
 	}
 	path := filepath.Join(s.dir, fileName)
-	if exists(path) {
+	if bolt.Exists(path) {
 		if err := os.Rename(path, filepath.Join(s.dir, damagedName)); err != nil {
 			return err
 		}
@@ -141,7 +142,7 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	var err error
 	if s.db != nil {
-		err = guard(s.db.Close)
+		err = bolt.Guard(s.db.Close)
 		s.db = nil
 	}
 	return errors.Join(err, s.lock.Release())
@@ -232,7 +233,7 @@ func (s *Store) write(key string, v any) error {
 	if s.db == nil {
 		return writeError(path, os.ErrClosed)
 	}
-	return writeError(path, guard(func() error { return put(s.db, s.step, key, v) }))
+	return writeError(path, bolt.Guard(func() error { return put(s.db, s.step, key, v) }))
 }
 
 // same compares what would be written.

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
@@ -141,16 +142,11 @@ func TestOneAgentAtATime(t *testing.T) {
 // transaction gives the number of bbolt's newest transaction: it counts commits, each of which is two flushes.
 func transaction(t *testing.T, dir string) uint64 {
 	t.Helper()
-	f, err := os.Open(filepath.Join(dir, fileName))
+	n, err := bolt.Commits(filepath.Join(dir, fileName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	m, ok := newestMeta(f, uint64(os.Getpagesize()))
-	if !ok {
-		t.Fatal("no meta page")
-	}
-	return m.tx
+	return n
 }
 
 func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {

@@ -2,7 +2,7 @@
 // revisions it rejected and its latest report. It is one bbolt file, state.db, in which an accepted revision, its trust and
 // its plan change together or not at all, and a checked copy of that one record beside it, for the day the file is damaged.
 //
-// It is the only package that imports bbolt.
+// Package bolt below it, which package cache shares, knows what bbolt does not promise.
 package store
 
 import (
@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/reconciler/plan"
@@ -73,9 +74,9 @@ var (
 	// ErrNotEnrolled: there is no state in the folder.
 	ErrNotEnrolled = errors.New("not enrolled")
 	// ErrInUse: another process has the state open: an agent runs.
-	ErrInUse = errors.New("in use by another process")
+	ErrInUse = bolt.ErrInUse
 	// ErrDamaged: neither state.db nor its copy can be believed.
-	ErrDamaged = errors.New("damaged")
+	ErrDamaged = bolt.ErrDamaged
 )
 
 // Error is a failure to write, with its stable reason of package condition: DiskFull, StateDamaged or WriteFailed.
