@@ -62,7 +62,7 @@ generate: ## write generated code and manifests again
 deps: ## install the Debian packages that are missing
 	@.ci/deps
 
-lab: deps ## build Kubernetes for the lab, once (about 12 minutes on two cores)
+lab: deps ## build Kubernetes for the lab, once (about 15 minutes on two cores)
 	@go run ./test/lab/cmd/lab build
 
 clean: ## remove what was built, and labs whose owner is gone; Kubernetes stays in ~/.cache/holdfast-lab

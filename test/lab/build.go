@@ -15,16 +15,16 @@ import (
 )
 
 // Build builds every Kubernetes program and image that is not in the cache yet, and writes its progress to log. From nothing it takes
-// about 12 minutes on two cores; with all in place it takes no time. Two builds at once wait for each other.
+// about 15 minutes on two cores; with all in place it takes no time. Two builds at once wait for each other.
 func Build(ctx context.Context, log io.Writer) error {
-	dir, err := ProgramDir()
+	dir, err := home()
 	if err != nil {
 		return err
 	}
 	return withLock(dir, func() error {
-		for _, name := range kubernetesPrograms {
-			if err := buildProgram(ctx, log, filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("build %s: %w", name, err)
+		for _, r := range releases() {
+			if err := r.build(ctx, log, filepath.Join(dir, r.version)); err != nil {
+				return err
 			}
 		}
 		for _, p := range []program{basicImages(), informerImages()} {
@@ -36,24 +36,37 @@ func Build(ctx context.Context, log io.Writer) error {
 	})
 }
 
+// build builds what is missing of a release into a folder.
+func (r release) build(ctx context.Context, log io.Writer, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, name := range r.programs {
+		if err := r.buildProgram(ctx, log, filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("build %s %s: %w", name, r.version, err)
+		}
+	}
+	return nil
+}
+
 // buildProgram builds into a temporary name, so that a program in the cache is always whole.
-func buildProgram(ctx context.Context, log io.Writer, path string) error {
+func (r release) buildProgram(ctx context.Context, log io.Writer, path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
 	name := filepath.Base(path)
-	module, err := kubeModule(ctx)
+	root, err := moduleRoot(ctx)
 	if err != nil {
 		return err
 	}
-	logTo(log, "lab: building %s %s", name, KubernetesVersion)
+	logTo(log, "lab: building %s %s", name, r.version)
 	began := time.Now()
 	temporary := fmt.Sprintf("%s.%d.tmp", path, os.Getpid())
 	defer os.Remove(temporary)
 	// -v names each package as it is compiled, which is all the progress that go build can show.
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", versionFlags(),
+	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-trimpath", "-ldflags", r.versionFlags(),
 		"-o", temporary, "k8s.io/kubernetes/cmd/"+name)
-	cmd.Dir = module
+	cmd.Dir = filepath.Join(root, "test", "lab", r.module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
 	if err := runWithProgress(cmd, log); err != nil {
 		return err
@@ -66,11 +79,11 @@ func buildProgram(ctx context.Context, log io.Writer, path string) error {
 }
 
 // versionFlags sets the version, or clients would see v0.0.0.
-func versionFlags() string {
+func (r release) versionFlags() string {
 	const pkg = "k8s.io/component-base/version."
-	numbers := strings.SplitN(strings.TrimPrefix(KubernetesVersion, "v"), ".", 3)
+	numbers := strings.SplitN(strings.TrimPrefix(r.version, "v"), ".", 3)
 	return fmt.Sprintf("-s -w -X %sgitVersion=%s -X %sgitMajor=%s -X %sgitMinor=%s",
-		pkg, KubernetesVersion, pkg, numbers[0], pkg, numbers[1])
+		pkg, r.version, pkg, numbers[0], pkg, numbers[1])
 }
 
 // runWithProgress counts the packages that go build names, and says how many every 15 seconds. On failure its error holds
@@ -102,12 +115,6 @@ func runWithProgress(cmd *exec.Cmd, log io.Writer) error {
 		return fmt.Errorf("%w\n%s", err, strings.Join(last, "\n"))
 	}
 	return scanner.Err()
-}
-
-// kubeModule is the folder of the module test/lab/kube.
-func kubeModule(ctx context.Context) (string, error) {
-	root, err := moduleRoot(ctx)
-	return filepath.Join(root, "test", "lab", "kube"), err
 }
 
 // moduleRoot is the folder of Holdfast's own go.mod, found from the working directory as the go command does.

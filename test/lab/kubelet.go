@@ -31,7 +31,7 @@ func (n *Node) startKubelet(ctx context.Context, opts NodeOptions) error {
 	if err := n.writeKubeletFiles(); err != nil {
 		return err
 	}
-	n.labels = opts.Labels
+	n.labels, n.older = opts.Labels, opts.Older
 	return n.StartKubelet(ctx)
 }
 
@@ -48,7 +48,11 @@ func (n *Node) StartKubelet(ctx context.Context) error {
 // LaunchKubelet starts the kubelet with n.Kubeconfig and waits for nothing: a node that is cut off never is Ready for the API
 // server.
 func (n *Node) LaunchKubelet() (*Process, error) {
-	path, err := Program("kubelet")
+	version := KubernetesVersion
+	if n.older {
+		version = OlderVersion
+	}
+	path, err := programOf(version, "kubelet")
 	if err != nil {
 		return nil, err
 	}

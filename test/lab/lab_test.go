@@ -8,13 +8,15 @@ import (
 	"testing"
 )
 
-func TestKubernetesVersionIsThePinnedOne(t *testing.T) {
-	data, err := os.ReadFile("kube/go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := "require k8s.io/kubernetes " + KubernetesVersion + "\n"; !strings.Contains(string(data), want) {
-		t.Errorf("kube/go.mod has no line %q", want)
+func TestVersionsArePinned(t *testing.T) {
+	for _, r := range releases() {
+		data, err := os.ReadFile(filepath.Join(r.module, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "require k8s.io/kubernetes " + r.version + "\n"; !strings.Contains(string(data), want) {
+			t.Errorf("%s/go.mod has no line %q", r.module, want)
+		}
 	}
 }
 

@@ -17,6 +17,8 @@ type NodeOptions struct {
 	// Kubelet starts a real kubelet with its own containerd and network; the process must be root. Without it the lab only
 	// registers a Node object, which is enough for what goes through the API alone.
 	Kubelet bool
+	// Older starts the kubelet of OlderVersion.
+	Older bool
 	// Informer gives a node with a kubelet InformerImage too.
 	Informer bool
 	// Labels are set when the node is registered.
@@ -34,6 +36,7 @@ type Node struct {
 	index int
 
 	// What follows is set for a node with a kubelet.
+	older  bool
 	labels map[string]string
 	bridge string
 	subnet subnet

@@ -15,7 +15,7 @@ import (
 )
 
 const usage = `usage:
-  lab build                              build what is missing of Kubernetes (about 12 minutes the first time)
+  lab build                              build what is missing of Kubernetes (about 15 minutes the first time)
   lab up [-name lab] [-nodes a,b] [-registered c,d]
                                          start a lab that stays: nodes a and b with a kubelet, c and d as objects alone
   lab down [NAME ...]                    take labs down; without a name, those whose owner is dead
