@@ -110,3 +110,13 @@ type Document struct {
 	// Read is when upstream last confirmed it. Wall clock.
 	Read time.Time
 }
+
+// Queued is a value that waits in the outbox.
+type Queued struct {
+	Key   string
+	Value []byte
+	// Seq grows with every value that is put under the key, so that forgetting one does not forget a newer one.
+	Seq uint64
+	// At is when it was put there. Wall clock.
+	At time.Time
+}

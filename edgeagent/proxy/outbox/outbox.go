@@ -6,6 +6,7 @@ package outbox
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"net/http"
 	"time"
@@ -17,11 +18,12 @@ import (
 type Store interface {
 	// Enqueue keeps a value; it is durable when Enqueue returns nil. A value of the same key is replaced.
 	Enqueue(ctx context.Context, bucket, key string, value []byte) error
-	// Pending gives the values of a bucket in the order of their keys, each with a number that a later Enqueue of the key
-	// changes. The value may be kept.
-	Pending(bucket string, each func(key string, seq uint64, value []byte) error) error
-	// Done forgets the value of a key, unless it was replaced since seq.
-	Done(bucket, key string, seq uint64) error
+	// Pending gives the values of a bucket in the order in which they came.
+	Pending(bucket string) iter.Seq2[scope.Queued, error]
+	// Waiting gives one value.
+	Waiting(bucket, key string) (scope.Queued, bool, error)
+	// Done forgets a value, unless a newer one took its place.
+	Done(bucket, key string, seq uint64)
 }
 
 // Config says what an Outbox needs. All fields but Rand are required.

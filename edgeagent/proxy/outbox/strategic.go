@@ -1,0 +1,312 @@
+package outbox
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Directives of a strategic merge patch (k8s.io/apimachinery, strategicpatch).
+const (
+	patchDirective = "$patch"
+	retainKeys     = "$retainKeys"
+	elementOrder   = "$setElementOrder/"
+	fromPrimitives = "$deleteFromPrimitiveList/"
+)
+
+// mergeKeys says which lists of a Node's and a Pod's metadata and status are merged by key, and which key. A list that is not here
+// is replaced as a whole. "" merges a list of plain values. The Go types of k8s.io/api say the same in their tags, and a test
+// compares: the library that reads those tags would weigh on every idle agent.
+var mergeKeys = map[string]map[string]string{
+	"nodes": {
+		"metadata.ownerReferences": "uid", "metadata.finalizers": "",
+		"status.conditions": "type", "status.addresses": "type",
+	},
+	"pods": {
+		"metadata.ownerReferences": "uid", "metadata.finalizers": "",
+		"status.conditions": "type", "status.hostIPs": "ip", "status.podIPs": "ip",
+		"status.resourceClaimStatuses": "name", "status.nodeAllocatableResourceClaimStatuses": "resourceClaimName",
+	},
+	"events": {"metadata.ownerReferences": "uid", "metadata.finalizers": ""},
+}
+
+// Merge applies a strategic merge patch to an object of a resource, as kube-apiserver does. Both are JSON in Go's maps; object is
+// changed and patch is used up.
+func Merge(resource string, object, patch map[string]any) (map[string]any, error) {
+	m := merger{keys: mergeKeys[resource]}
+	return m.maps("", object, patch)
+}
+
+type merger struct{ keys map[string]string }
+
+func (m merger) maps(path string, object, patch map[string]any) (map[string]any, error) {
+	if directive, ok := patch[patchDirective]; ok {
+		switch directive {
+		case "replace":
+			delete(patch, patchDirective)
+			return patch, nil
+		case "delete":
+			return map[string]any{}, nil
+		}
+		return nil, fmt.Errorf("merge %s: unknown directive $patch: %v", place(path), directive)
+	}
+	if err := retain(path, object, patch); err != nil {
+		return nil, err
+	}
+	orders, err := m.shrinkAndOrder(path, object, patch)
+	if err != nil {
+		return nil, err
+	}
+	for field, value := range patch {
+		if err := m.field(join(path, field), object, field, value); err != nil {
+			return nil, err
+		}
+	}
+	for field, order := range orders {
+		if list, ok := object[field].([]any); ok {
+			object[field] = sorted(list, order.list, order.before, m.keys[join(path, field)])
+		}
+	}
+	return object, nil
+}
+
+// ordering is what $setElementOrder says of a list, and how it was before the patch.
+type ordering struct{ list, before []any }
+
+// shrinkAndOrder obeys $deleteFromPrimitiveList and takes $setElementOrder off the patch.
+func (m merger) shrinkAndOrder(path string, object, patch map[string]any) (map[string]ordering, error) {
+	orders := map[string]ordering{}
+	for field, value := range patch {
+		ordered, isOrder := strings.CutPrefix(field, elementOrder)
+		shrunk, isDelete := strings.CutPrefix(field, fromPrimitives)
+		if !isOrder && !isDelete {
+			continue
+		}
+		delete(patch, field)
+		list, ok := value.([]any)
+		if !ok {
+			return nil, fmt.Errorf("merge %s: it must be a list", join(path, field))
+		}
+		if isOrder {
+			before, _ := object[ordered].([]any)
+			orders[ordered] = ordering{list: list, before: slices.Clone(before)}
+			continue
+		}
+		if have, ok := object[shrunk].([]any); ok {
+			object[shrunk] = slices.DeleteFunc(slices.Clone(have), func(v any) bool { return contains(list, v) })
+		}
+	}
+	return orders, nil
+}
+
+func (m merger) field(path string, object map[string]any, field string, value any) error {
+	if value == nil {
+		delete(object, field)
+		return nil
+	}
+	var err error
+	switch value := value.(type) {
+	case map[string]any:
+		have, ok := object[field].(map[string]any)
+		if !ok {
+			set(object, field, value)
+			return nil
+		}
+		object[field], err = m.maps(path, have, value)
+	case []any:
+		have, ok := object[field].([]any)
+		key, merges := m.keys[path]
+		switch {
+		case !ok:
+			set(object, field, value)
+		case !merges:
+			object[field] = value
+		case key == "":
+			object[field] = union(have, value)
+		default:
+			object[field], err = m.lists(path, key, have, value)
+		}
+	default:
+		object[field] = value
+	}
+	return err
+}
+
+// lists merges a list of objects by key.
+func (m merger) lists(path, key string, have, patch []any) ([]any, error) {
+	out := slices.Clone(have)
+	var rest []map[string]any
+	for _, element := range patch {
+		e, ok := element.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("merge %s: its elements must be objects", path)
+		}
+		switch directive := e[patchDirective]; directive {
+		case nil:
+			rest = append(rest, e)
+		case "delete":
+			id, ok := e[key]
+			if !ok {
+				return nil, fmt.Errorf("merge %s: an element to delete does not say its %s", path, key)
+			}
+			out = slices.DeleteFunc(out, func(v any) bool { return same(v, key, id) })
+		case "replace":
+			return replaced(patch), nil
+		default:
+			return nil, fmt.Errorf("merge %s: unknown directive $patch: %v", path, directive)
+		}
+	}
+	for _, e := range rest {
+		id, ok := e[key]
+		if !ok {
+			return nil, fmt.Errorf("merge %s: an element does not say its %s", path, key)
+		}
+		i := slices.IndexFunc(out, func(v any) bool { return same(v, key, id) })
+		if i < 0 {
+			out = append(out, clean(e))
+			continue
+		}
+		old, _ := out[i].(map[string]any)
+		merged, err := m.maps(path, old, e)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = merged
+	}
+	return out, nil
+}
+
+// replaced gives a list that replaces another, without the directive that says so.
+func replaced(patch []any) []any {
+	out := []any{}
+	for _, element := range patch {
+		if e, ok := element.(map[string]any); ok && e[patchDirective] == nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// retain obeys $retainKeys: what it does not name goes.
+func retain(path string, object, patch map[string]any) error {
+	value, ok := patch[retainKeys]
+	if !ok {
+		return nil
+	}
+	delete(patch, retainKeys)
+	list, ok := value.([]any)
+	if !ok {
+		return fmt.Errorf("merge %s: $retainKeys must be a list", place(path))
+	}
+	for field := range patch {
+		if !contains(list, field) {
+			return fmt.Errorf("merge %s: $retainKeys does not name %s, which the patch sets", place(path), field)
+		}
+	}
+	for field := range object {
+		if !contains(list, field) {
+			delete(object, field)
+		}
+	}
+	return nil
+}
+
+// sorted brings a merged list into the order that a patch asks for. What the patch does not name keeps its place among the
+// rest as well as it can.
+func sorted(list, order, before []any, key string) []any {
+	rank := func(in []any, v any) int {
+		return slices.IndexFunc(in, func(w any) bool { return identity(w, key) == identity(v, key) })
+	}
+	var named, others []any
+	for _, v := range list {
+		if rank(order, v) >= 0 {
+			named = append(named, v)
+		} else {
+			others = append(others, v)
+		}
+	}
+	slices.SortStableFunc(named, func(a, b any) int { return rank(order, a) - rank(order, b) })
+	out := make([]any, 0, len(list))
+	for len(named) > 0 && len(others) > 0 {
+		o, n := rank(before, others[0]), rank(before, named[0])
+		if o >= 0 && n >= 0 && o < n {
+			out, others = append(out, others[0]), others[1:]
+		} else {
+			out, named = append(out, named[0]), named[1:]
+		}
+	}
+	return append(append(out, named...), others...)
+}
+
+// set puts a new value into an object, without directives and without what it only deletes.
+func set(object map[string]any, field string, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		object[field] = clean(v)
+	case []any:
+		out := []any{}
+		for _, element := range v {
+			e, ok := element.(map[string]any)
+			if !ok {
+				out = append(out, element)
+			} else if e[patchDirective] == nil {
+				out = append(out, clean(e))
+			}
+		}
+		object[field] = out
+	default:
+		object[field] = value
+	}
+}
+
+// clean takes directives and nulls out of a new object.
+func clean(object map[string]any) map[string]any {
+	for field, value := range object {
+		if value == nil || strings.HasPrefix(field, "$") {
+			delete(object, field)
+			continue
+		}
+		set(object, field, value)
+	}
+	return object
+}
+
+func union(have, more []any) []any {
+	out := slices.Clone(have)
+	for _, v := range more {
+		if !contains(out, v) {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func contains(list []any, v any) bool {
+	return slices.ContainsFunc(list, func(w any) bool { return fmt.Sprint(w) == fmt.Sprint(v) })
+}
+
+func same(element any, key string, id any) bool {
+	e, ok := element.(map[string]any)
+	return ok && fmt.Sprint(e[key]) == fmt.Sprint(id)
+}
+
+func identity(element any, key string) string {
+	if e, ok := element.(map[string]any); ok && key != "" {
+		return fmt.Sprint(e[key])
+	}
+	return fmt.Sprint(element)
+}
+
+func join(path, field string) string {
+	if path == "" {
+		return field
+	}
+	return path + "." + field
+}
+
+func place(path string) string {
+	if path == "" {
+		return "the object"
+	}
+	return path
+}
