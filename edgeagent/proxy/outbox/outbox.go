@@ -6,12 +6,22 @@ package outbox
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"iter"
 	"log/slog"
-	"net/http"
+	"math/rand/v2"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+)
+
+// Buckets of the store. The store may bound EventsBucket as a ring: events are lost before anything else is.
+const (
+	StatusBucket = "status"
+	EventsBucket = "events"
 )
 
 // Store keeps values by bucket and key. Methods are safe for concurrent use.
@@ -26,14 +36,12 @@ type Store interface {
 	Done(bucket, key string, seq uint64)
 }
 
-// Config says what an Outbox needs. All fields but Rand are required.
+// Config says what an Outbox needs. All fields but Log, Now and Rand are required.
 type Config struct {
 	Store Store
-	// Node is the name of this node.
-	Node string
-	Log  *slog.Logger
-	Now  func() time.Time
-	// Rand gives numbers in [0,1) for jitter. Default: math/rand/v2.
+	Log   *slog.Logger
+	Now   func() time.Time
+	// Rand gives numbers in [0,1) for jitter.
 	Rand func() float64
 }
 
@@ -48,26 +56,57 @@ type Status struct {
 	Ref
 	UID string
 	// Patch is a strategic merge patch of everything that differs from what upstream last said: complete conditions and
-	// fields, so that it means the same on whatever upstream holds by then.
+	// fields, so that it means the same on whatever upstream holds by then. See Diff.
 	Patch []byte
 	// Written is when the newest part of it was written.
 	Written time.Time
+	// Change counts the changes of all statuses: a status that was written later has a higher one.
+	Change uint64
 }
 
-// Send asks upstream as the node. The error is for answers that never came.
-type Send func(*http.Request) (*http.Response, error)
+// Outbox is safe for concurrent use.
+type Outbox struct {
+	cfg Config
 
-// Report is what came of replaying.
-type Report struct {
-	Replayed, Dropped, Pending int
-	// Lost says what upstream refused for good, newest first, at most a few.
-	Lost []Lost
+	mu       sync.Mutex // guards what follows
+	statuses map[Ref]Status
+	locks    map[Ref]*lock
+	change   uint64
+	changed  chan struct{} // closed and replaced at each change
+	report   Report
 }
 
-// Lost is an entry that upstream refused for good.
-type Lost struct {
-	What, Why string
-	When      time.Time
+// lock keeps writers of one status apart. waiting counts who holds it or wants it.
+type lock struct {
+	mu      sync.Mutex
+	waiting int
+}
+
+// New reads what is left from before. A value that cannot be read is an error: it was promised to be kept.
+func New(cfg Config) (*Outbox, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Float64
+	}
+	o := &Outbox{cfg: cfg, statuses: map[Ref]Status{}, locks: map[Ref]*lock{}, changed: make(chan struct{})}
+	for queued, err := range cfg.Store.Pending(StatusBucket) {
+		if err != nil {
+			return nil, fmt.Errorf("read outbox: %w", err)
+		}
+		s, err := decode(queued)
+		if err != nil {
+			return nil, err
+		}
+		o.change++
+		s.Change = o.change
+		o.statuses[s.Ref] = s
+	}
+	return o, nil
 }
 
 // StatusPath is the path that a status is patched at.
@@ -86,12 +125,32 @@ func (r Ref) String() string {
 	return r.Resource + "/" + r.Namespace + "/" + r.Name
 }
 
-// RefOf gives the Ref of an object of the core group.
-func RefOf(resource string, item scope.Item) Ref {
-	return Ref{Resource: resource, Namespace: item.Namespace, Name: item.Name}
+func parseRef(key string) (Ref, bool) {
+	switch parts := strings.Split(key, "/"); len(parts) {
+	case 2:
+		return Ref{Resource: parts[0], Name: parts[1]}, true
+	case 3:
+		return Ref{Resource: parts[0], Namespace: parts[1], Name: parts[2]}, true
+	}
+	return Ref{}, false
 }
 
-// Outbox is safe for concurrent use.
-type Outbox struct {
-	cfg Config
+// stored is a Status as the store has it; its Ref is the key.
+type stored struct {
+	UID     string          `json:"uid"`
+	Patch   json.RawMessage `json:"patch"`
+	Written time.Time       `json:"written"`
+}
+
+func decode(q scope.Queued) (Status, error) {
+	ref, ok := parseRef(q.Key)
+	var v stored
+	err := json.Unmarshal(q.Value, &v)
+	if err == nil && !ok {
+		err = fmt.Errorf("the key names no object")
+	}
+	if err != nil {
+		return Status{}, fmt.Errorf("read outbox: entry %q: %w", q.Key, err)
+	}
+	return Status{Ref: ref, UID: v.UID, Patch: v.Patch, Written: v.Written}, nil
 }
