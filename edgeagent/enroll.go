@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 	"github.com/holdfast-dev/holdfast/policy/verify"
@@ -113,11 +112,7 @@ func (o EnrollOptions) first(ctx context.Context, lock *store.Lock, creds creden
 		return Enrolled{}, fmt.Errorf("fetch %s: %w", o.URL, err)
 	}
 	o.Progress("verifying from anchor %s", short(o.Anchor))
-	trust, err := anchor(ctx, f, "", o.Anchor, refs)
-	if err != nil {
-		return Enrolled{}, err
-	}
-	verdict, err := f.Verify(ctx, trust, refs, time.Time{})
+	trust, verdict, err := anchor(ctx, f, "", o.Anchor, refs)
 	if err != nil {
 		return Enrolled{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -47,6 +48,8 @@ type fakeFollower struct {
 	verifyErr error
 	poolErr   error
 	hang      bool
+	stint     int   // after how many commits a verdict pauses; 0 is never
+	stintErr  error // ends a verdict at its first pause
 	calls     []string
 	nows      []time.Time
 }
@@ -78,13 +81,29 @@ func (f *fakeFollower) Enrol(_ context.Context, anchor string) (verify.State, er
 	return verify.Enrol(f.repo, anchor)
 }
 
-func (f *fakeFollower) Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time) (verify.Verdict, error) {
+func (f *fakeFollower) Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time, keep func(verify.State) error) (verify.Verdict, error) {
 	f.note("verify")
 	f.nows = append(f.nows, now)
 	if f.verifyErr != nil {
 		return verify.Verdict{}, f.verifyErr
 	}
-	return verify.Verify(ctx, f.repo, verify.Request{State: state, Tip: at.Tip, Notes: at.Notes, Now: now})
+	req := verify.Request{State: state, Tip: at.Tip, Notes: at.Notes, Now: now}
+	if f.stint > 0 {
+		judged := 0
+		req.Enough = func() bool { judged++; return judged%f.stint == 0 }
+	}
+	for {
+		v, err := verify.Verify(ctx, f.repo, req)
+		if err != nil || v.Reason != verify.Unfinished {
+			return v, err
+		}
+		if v.State.Generation != req.State.Generation {
+			if err := errors.Join(keep(v.State), f.stintErr); err != nil {
+				return v, err
+			}
+		}
+		req.State, req.Progress = v.State, v.Progress
+	}
 }
 
 func (f *fakeFollower) Pools(_ context.Context, commit string) ([]string, error) {

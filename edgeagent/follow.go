@@ -124,7 +124,15 @@ func (a *Agent) sourced(ctx context.Context, err error) error {
 // judge gives the verdict on what was fetched. A revision that takes more to judge than a node gives for it is rejected, too;
 // since a busy machine can be why, the error has it tried again, less and less often.
 func (a *Agent) judge(ctx context.Context, refs source.Refs) (verify.Verdict, error) {
-	v, err := a.follower.Verify(ctx, a.store.State().Trust, refs, time.Time{}) // wall time never decides here
+	var kept error // a full disk is not the Git server's fault
+	keep := func(trust verify.State) error {
+		kept = a.advance(trust, refs)
+		return kept
+	}
+	v, err := a.follower.Verify(ctx, a.store.State().Trust, refs, time.Time{}, keep) // wall time never decides here
+	if kept != nil {
+		return v, errors.Join(kept, a.sourced(ctx, nil))
+	}
 	if reason, message := revision.Explain(err); reason == condition.ReasonTooLarge {
 		v = verify.Verdict{Reason: verify.TooLarge, Message: message, Commit: refs.Tip}
 		a.metrics.verdict(v.Reason)
@@ -135,6 +143,22 @@ func (a *Agent) judge(ctx context.Context, refs source.Refs) (verify.Verdict, er
 	}
 	a.metrics.verdict(v.Reason)
 	return v, nil
+}
+
+// advance stores the trust of a commit on the way to a tip that is far ahead. It is accepted like any revision, and no plan is
+// made of it: the tip's will do.
+func (a *Agent) advance(trust verify.State, refs source.Refs) error {
+	if err := a.stored(a.store.Accept(trust, a.store.State().InForce)); err != nil {
+		a.log.Error("store trust: the plan in force stays", "revision", trust.Accepted, "err", err)
+		return err
+	}
+	a.log.Info("commits accepted on the way to the newest revision", "accepted", trust.Accepted, "revision", refs.Tip)
+	a.board.update(func(r *condition.Report) {
+		r.Revision = trust.Accepted
+		r.Conditions = condition.Set(r.Conditions, condition.Condition{Type: condition.Verified, Status: condition.Unknown, Reason: verify.Unfinished,
+			Message: fmt.Sprintf("revision %s: every commit up to %s is accepted, and more are left to judge", short(refs.Tip), short(trust.Accepted))}, a.opt.Now())
+	})
+	return nil
 }
 
 // reject remembers a revision that trust does not allow. Plan and trust stay as they are.

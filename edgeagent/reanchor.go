@@ -2,7 +2,6 @@ package edgeagent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,7 +24,7 @@ func (a *Agent) reanchor(ctx context.Context, commit string) error {
 		return err
 	}
 	before := a.store.State().Trust
-	trust, err := anchor(ctx, a.follower, before.Fleet, commit, refs)
+	trust, _, err := anchor(ctx, a.follower, before.Fleet, commit, refs)
 	if err != nil {
 		return err
 	}
@@ -41,25 +40,22 @@ func (a *Agent) reanchor(ctx context.Context, commit string) error {
 	return a.poll(ctx)
 }
 
-// anchor gives the trust that starts at a commit of what was fetched. The branch must contain it, and it must be of the
-// fleet, unless fleet is "".
-func anchor(ctx context.Context, f Follower, fleet, commit string, refs source.Refs) (verify.State, error) {
+// anchor gives the trust that starts at a commit of what was fetched, and the verdict on the branch from there. The branch must
+// contain it, and it must be of the fleet, unless fleet is "".
+func anchor(ctx context.Context, f Follower, fleet, commit string, refs source.Refs) (verify.State, verify.Verdict, error) {
 	trust, err := f.Enrol(ctx, commit)
 	if err != nil {
-		return verify.State{}, fmt.Errorf("anchor %s: %w", commit, err)
+		return verify.State{}, verify.Verdict{}, fmt.Errorf("anchor %s: %w", commit, err)
 	}
 	if fleet != "" && trust.Fleet != fleet {
-		return verify.State{}, fmt.Errorf("anchor %s is of fleet %q, this node belongs to fleet %q: enrol it anew to move it (holdfast-agent unenroll, then enroll)", commit, trust.Fleet, fleet)
+		return verify.State{}, verify.Verdict{}, fmt.Errorf("anchor %s is of fleet %q, this node belongs to fleet %q: enrol it anew to move it (holdfast-agent unenroll, then enroll)", commit, trust.Fleet, fleet)
 	}
-	verdict, err := f.Verify(ctx, trust, refs, time.Time{})
-	if err != nil {
-		return verify.State{}, err
+	verdict, err := f.Verify(ctx, trust, refs, time.Time{}, nil)
+	if err == nil && verdict.Reason == verify.NotDescendant {
+		err = &verify.Rejection{Reason: verdict.Reason, Commit: verdict.Commit,
+			Message: fmt.Sprintf("anchor %s is not on the first-parent path of the branch, whose tip is %s: take a commit of this branch", commit, refs.Tip)}
 	}
-	if verdict.Reason == verify.NotDescendant {
-		return verify.State{}, errors.Join(&verify.Rejection{Reason: verdict.Reason, Commit: verdict.Commit,
-			Message: fmt.Sprintf("anchor %s is not on the first-parent path of the branch, whose tip is %s: take a commit of this branch", commit, refs.Tip)})
-	}
-	return trust, nil
+	return trust, verdict, err
 }
 
 // ReanchorStopped is Reanchor for a node whose agent does not run. Only State, Version and Log of the options count.

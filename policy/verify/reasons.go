@@ -7,6 +7,9 @@ const (
 	// Accepted: the revision may be believed.
 	Accepted = "Accepted"
 
+	// Unfinished: every commit looked at so far may be believed, and more are left to look at.
+	Unfinished = "Unfinished"
+
 	// Unsigned: the commit carries no signature, and no countersignatures make up for it.
 	Unsigned = "Unsigned"
 	// UnknownKey: the commit is signed with a key that no principal holds, such as a forge's, and no countersignatures

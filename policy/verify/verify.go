@@ -86,6 +86,12 @@ type Request struct {
 	Now time.Time `json:"now,omitzero"`
 	// Limits bound a revision. Zero fields have defaults.
 	Limits Limits `json:"limits,omitzero"`
+	// Progress goes on with a verdict that is not finished: the Progress it gave. State is the one it gave, too; the rest
+	// is as before.
+	Progress *Progress `json:"progress,omitempty"`
+	// Enough, if set, is asked between commits; once it says yes the verdict is Unfinished. Every call gets at least one
+	// commit further.
+	Enough func() bool `json:"-"`
 }
 
 // Limits bound a revision. A zero field has the default of DefaultLimits.
@@ -102,8 +108,9 @@ type Limits struct {
 	// TreeBytes bounds one tree object, CommitBytes one commit object.
 	TreeBytes   int64 `json:"treeBytes,omitempty"`
 	CommitBytes int64 `json:"commitBytes,omitempty"`
-	// Commits bounds how many commits one verdict walks.
+	// Commits bounds how many commits one verdict walks, Segment how many of them are held at a time.
 	Commits int `json:"commits,omitempty"`
+	Segment int `json:"segment,omitempty"`
 	// NoteBytes bounds one note, NoteSignatures how many countersignatures of it are looked at.
 	NoteBytes      int64 `json:"noteBytes,omitempty"`
 	NoteSignatures int   `json:"noteSignatures,omitempty"`
@@ -117,7 +124,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Files: 200_000, Depth: 16, PathBytes: 1024, NameBytes: 255,
 		BlobBytes: 8 << 20, TreeBytes: 16 << 20, CommitBytes: 1 << 20,
-		Commits: 500_000, NoteBytes: 64 << 10, NoteSignatures: 64, Reported: 10_000,
+		Commits: 500_000, Segment: 4096, NoteBytes: 64 << 10, NoteSignatures: 64, Reported: 10_000,
 	}
 }
 
@@ -131,8 +138,10 @@ type Verdict struct {
 	Message string `json:"message"`
 	// Commit is the offending commit, if one is; else the tip.
 	Commit string `json:"commit"`
-	// State is the one to store if Accepted; else it is the Request's.
+	// State is the one to store if Accepted or Unfinished; else it is the Request's.
 	State State `json:"state"`
+	// Progress is what the next Request takes if the verdict is Unfinished.
+	Progress *Progress `json:"progress,omitempty"`
 	// Commits says who signed what, oldest first, up to and with the offending commit.
 	Commits []Signed `json:"commits,omitempty"`
 	// Reanchored is the record that was followed, if one was.
@@ -181,7 +190,8 @@ func (r *Rejection) Error() string { return r.Message }
 func (r *Rejection) StableReason() string { return r.Reason }
 
 // Verify judges every commit from the newest accepted revision to the tip along the first-parent path. An error means
-// that objects could not be read; a bad revision is a Verdict.
+// that objects could not be read; a bad revision is a Verdict. What many calls come to with Enough is what one comes to
+// without, but for this: what they accepted on the way to a commit that is rejected stays accepted.
 func Verify(ctx context.Context, o Objects, req Request) (Verdict, error) {
 	v, err := newWalk(o, req)
 	if err != nil {

@@ -42,6 +42,7 @@ func judge(t testing.TB, r *vt.Repo, s verify.State) verify.Verdict {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sameInSteps(t, r, s, v)
 	return v
 }
 

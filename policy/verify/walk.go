@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/policy/trust"
 )
@@ -19,7 +20,10 @@ type walk struct {
 	state State
 	trust *trust.Trust
 	// parent is the commit at state.Accepted.
-	parent  *commit
+	parent *commit
+	// way is what lies ahead, judged how many commits this call has accepted.
+	way     Progress
+	judged  int
 	verdict Verdict
 }
 
@@ -27,7 +31,7 @@ func newWalk(o Objects, req Request) (*walk, error) {
 	if req.State.Accepted == "" {
 		return nil, errNoState
 	}
-	w := &walk{req: req, reader: newReader(o, req.Limits), state: req.State}
+	w := &walk{req: req, reader: newReader(o, req.Limits), state: req.State, way: start(req)}
 	w.req.Limits = w.reader.limits
 	w.state.Countersignatures = slices.Clone(req.State.Countersignatures)
 	w.state.Reanchored = slices.Clone(req.State.Reanchored)
@@ -42,22 +46,36 @@ func newWalk(o Objects, req Request) (*walk, error) {
 
 // run gives the verdict.
 func (w *walk) run(ctx context.Context) (Verdict, error) {
-	err := w.judgePath(ctx)
+	err := w.judgeWay(ctx)
 	w.verdict.Commits = w.newest()
 	if r := rejection(err); r != nil {
 		return w.rejected(r), nil
 	}
-	if err != nil {
+	if err != nil && err != errEnough {
 		return Verdict{}, err
 	}
 	v := w.verdict
 	v.Accepted, v.Reason, v.Commit, v.At = true, Accepted, w.req.Tip, unix(w.state.Floor)
-	v.State = w.state
 	v.Message = fmt.Sprintf("commit %s is accepted", short(w.req.Tip))
-	if w.state.Accepted != w.req.State.Accepted {
+	v.State = w.state
+	if err == errEnough {
+		w.unfinished(&v)
+	}
+	if v.State.Accepted != w.req.State.Accepted {
 		v.State.Generation = w.req.State.Generation + 1
 	}
 	return v, nil
+}
+
+// unfinished makes it the verdict of a call that does not come to the tip. Until a commit was judged nothing is accepted: the
+// search for where to begin proves nothing.
+func (w *walk) unfinished(v *Verdict) {
+	way := w.way
+	v.Accepted, v.Reason, v.At, v.Progress = false, Unfinished, time.Time{}, &way
+	if w.judged == 0 {
+		v.State, v.Reanchored = w.req.State, nil
+	}
+	v.Message = fmt.Sprintf("commit %s: every commit up to %s is accepted, and more are left to judge", short(w.req.Tip), short(v.State.Accepted))
 }
 
 func (w *walk) rejected(r *Rejection) Verdict {
@@ -70,22 +88,15 @@ func (w *walk) rejected(r *Rejection) Verdict {
 	return v
 }
 
-// judgePath judges every commit that lies on the tip's first-parent path since the newest accepted one, oldest first.
-func (w *walk) judgePath(ctx context.Context) error {
-	if !isID(w.req.Tip) {
-		return reject(CommitInvalid, "the tip %q is not the id of a commit", w.req.Tip)
-	}
-	if w.req.Tip == w.state.Accepted {
-		return nil
-	}
-	path, err := w.path(ctx)
-	if err != nil {
-		return err
-	}
+// judge judges the commits of a path, which are the newest first, oldest first.
+func (w *walk) judgePath(ctx context.Context, path []string) (err error) {
 	if w.parent, err = w.reader.commit(w.state.Accepted); err != nil {
 		return err
 	}
 	for _, id := range slices.Backward(path) {
+		if w.judged > 0 && w.enough() {
+			return errEnough
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -103,6 +114,7 @@ func (w *walk) judgePath(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		w.judged++
 	}
 	return nil
 }
@@ -118,51 +130,6 @@ func (w *walk) report(s Signed) {
 // newest gives the newest Limits.Reported of the commits.
 func (w *walk) newest() []Signed {
 	return w.verdict.Commits[max(0, len(w.verdict.Commits)-w.req.Limits.Reported):]
-}
-
-// path gives the commits from the tip back to the newest accepted one, which is left out, along first parents. If that is not
-// on the way, a re-anchor record can make another commit on the way take its place.
-func (w *walk) path(ctx context.Context) ([]string, error) {
-	targets, err := w.reanchorTargets()
-	if err != nil {
-		return nil, err
-	}
-	var path []string
-	reanchor := -1 // where on the path a record leads, the newest such place
-	for id := w.req.Tip; id != ""; {
-		if id == w.state.Accepted {
-			return path, nil
-		}
-		if reanchor < 0 && targets[id] {
-			reanchor = len(path)
-		}
-		if len(path) >= w.req.Limits.Commits {
-			return nil, reject(HistoryTooLong, "commit %s is more than %d commits ahead of %s, the newest accepted revision", short(w.req.Tip), w.req.Limits.Commits, short(w.state.Accepted))
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		c, err := w.reader.commit(id)
-		if err != nil {
-			return nil, err
-		}
-		if twin, err := w.twin(c); err != nil {
-			return nil, err
-		} else if twin {
-			w.state.Accepted = id
-			return path, nil
-		}
-		path = append(path, id)
-		id = c.firstParent()
-	}
-	if reanchor < 0 {
-		return nil, w.notDescendant(ctx)
-	}
-	to := path[reanchor]
-	if err := w.reanchor(ctx, to); err != nil {
-		return nil, at(err, to)
-	}
-	return path[:reanchor], nil
 }
 
 // twin tells whether a commit is the newest accepted one but for its signature. A Git server can serve one commit under many
@@ -184,10 +151,13 @@ func (w *walk) twin(c *commit) (bool, error) {
 	return len(s.Countersigners) > 0, at(err, c.id)
 }
 
+// looksBack is how many commits older than the newest accepted revision a message knows of.
+const looksBack = 20_000
+
 // notDescendant says how the tip lies to the newest accepted revision.
 func (w *walk) notDescendant(ctx context.Context) error {
 	tip, accepted := short(w.req.Tip), short(w.state.Accepted)
-	for id, n := w.state.Accepted, 0; id != "" && n < w.req.Limits.Commits; n++ {
+	for id, n := w.state.Accepted, 0; id != "" && n < min(w.req.Limits.Commits, looksBack); n++ {
 		if id == w.req.Tip {
 			return reject(NotDescendant, "commit %s is older than %s, the newest accepted revision: an old revision is offered again; to undo a change use git revert", tip, accepted)
 		}

@@ -149,7 +149,7 @@ func (t *tracker) judge(ctx context.Context, refs source.Refs) error {
 	err := t.enrol(ctx)
 	var v verify.Verdict
 	if err == nil {
-		v, err = t.follower.Verify(ctx, t.state, refs, t.clock())
+		v, err = t.follower.Verify(ctx, t.state, refs, t.clock(), func(s verify.State) error { return t.save(ctx, s) })
 	}
 	if err == nil && v.Accepted && v.State.Generation != t.state.Generation {
 		err = t.save(ctx, v.State)

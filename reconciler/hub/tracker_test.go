@@ -29,6 +29,7 @@ type script struct {
 	poll    error
 	verdict verify.Verdict
 	verify  error
+	way     []string // commits that are accepted before the verdict
 	fleet   string
 	pools   map[string]*plan.Pool
 	failing map[string]error // by pool; "" is Pools itself
@@ -59,10 +60,17 @@ func (s *script) Enrol(_ context.Context, anchor string) (verify.State, error) {
 }
 
 // Verify accepts the tip unless the script has a verdict.
-func (s *script) Verify(_ context.Context, state verify.State, refs source.Refs, _ time.Time) (verify.Verdict, error) {
+func (s *script) Verify(_ context.Context, state verify.State, refs source.Refs, _ time.Time, keep func(verify.State) error) (verify.Verdict, error) {
 	s.asked = append(s.asked, "verify "+refs.Tip)
 	if s.verify != nil {
 		return verify.Verdict{}, s.verify
+	}
+	for _, commit := range s.way {
+		state.Accepted = commit
+		state.Generation++
+		if err := keep(state); err != nil {
+			return verify.Verdict{}, err
+		}
 	}
 	if s.verdict.Reason != "" {
 		v := s.verdict
@@ -192,6 +200,25 @@ func TestTrackerKeepsTheRolloutOfARejectedRevision(t *testing.T) {
 	}
 	if n := strings.Count(strings.Join(f.asked, " "), "verify two"); n != 1 {
 		t.Errorf("asked %d times for a verdict that cannot change", n)
+	}
+}
+
+// TestTrackerFarBehind: what is accepted on the way to a tip that is rejected, or that there is no verdict on yet, is stored.
+func TestTrackerFarBehind(t *testing.T) {
+	f := &script{refs: source.Refs{Tip: "three"}, pools: map[string]*plan.Pool{"berlin": poolOf("berlin")}, way: []string{"one", "two"}}
+	store := &memory{}
+	tr := newTracker(t, f, store)
+	f.verdict = verify.Verdict{Reason: verify.Unsigned, Commit: "three"}
+	if err := tr.step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, tr, "source Fetched, verified Unsigned, planned Planned, two of berlin")
+	if store.State.Accepted != "two" || store.State.Generation != 3 {
+		t.Errorf("stored %+v", store.State)
+	}
+	store.err, f.refs.Tip, f.verdict, f.way = errTakenOver, "six", verify.Verdict{}, []string{"four", "five"}
+	if err := tr.step(t.Context()); !errors.Is(err, errTakenOver) || store.State.Accepted != "two" || tr.state.Accepted != "two" {
+		t.Errorf("%v, stored %+v, in hand %+v", err, store.State, tr.state)
 	}
 }
 

@@ -22,7 +22,7 @@ func BenchmarkPush(b *testing.B) {
 		tip := w.repo.Push("alice", verifytest.Files{path: text})
 		b.StartTimer()
 		refs := w.pull()
-		v, err := w.Verify(b.Context(), state, refs, time.Time{})
+		v, err := w.Verify(b.Context(), state, refs, time.Time{}, nil)
 		if err != nil || !v.Accepted {
 			b.Fatalf("%+v, %v", v, err)
 		}

@@ -100,31 +100,6 @@ func serveEnrol(_ context.Context, in enrolInput) (out enrolOutput, err error) {
 	return out, nil
 }
 
-type verifyInput struct {
-	Dir     string         `json:"dir"`
-	Request verify.Request `json:"request"`
-}
-
-type verifyOutput struct {
-	result
-	Verdict verify.Verdict `json:"verdict"`
-}
-
-// serveVerify gives the verdict, in the child.
-func serveVerify(ctx context.Context, in verifyInput) (out verifyOutput, err error) {
-	repo, err := source.Open(in.Dir)
-	if err == nil {
-		err = present(repo, in.Request.Tip, in.Request.Notes)
-	}
-	if err == nil {
-		out.Verdict, err = verify.Verify(ctx, Objects(repo), in.Request)
-	}
-	if err != nil {
-		out.fail(err)
-	}
-	return out, nil
-}
-
 // present makes sure that the refs' own objects can be read: a verdict passes over notes that it does not find, and here
 // that would be the clone's fault.
 func present(repo *source.Repo, ids ...string) error {

@@ -55,6 +55,9 @@ type Config struct {
 	Ahead int
 	// Verify bounds the child that gives verdicts, Evaluate the one that evaluates CUE. Zeros mean the defaults.
 	Verify, Evaluate sandbox.Limits
+	// Stint is for how long one child judges before another goes on from what it accepted. Default a quarter of the
+	// processor time that it may take.
+	Stint time.Duration
 }
 
 // Path is the way from a Git server to plans as node and hub know it. A Follower is one; their tests have others. Errors carry
@@ -66,8 +69,10 @@ type Path interface {
 	Fetch(ctx context.Context, want source.Refs) error
 	// Enrol reads fleet and trust at a commit of the clone that was vouched for out of band.
 	Enrol(ctx context.Context, anchor string) (verify.State, error)
-	// Verify gives the verdict on what was fetched. now is zero on nodes: wall time decides nothing there.
-	Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time) (verify.Verdict, error)
+	// Verify gives the verdict on what was fetched. now is zero on nodes: wall time decides nothing there. A verdict over very
+	// many commits takes a while: keep, unless nil, stores each state that is accepted on the way, for what follows
+	// from it to hold whatever becomes of the rest. Its error ends the verdict.
+	Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time, keep func(verify.State) error) (verify.Verdict, error)
 	// Pools names the pools of a revision, sorted.
 	Pools(ctx context.Context, commit string) ([]string, error)
 	// Pool gives the plan of one pool of a revision. The error's reason is PoolAbsent if there is no such pool, InvalidFleet
@@ -213,13 +218,6 @@ func (f *Follower) Enrol(ctx context.Context, anchor string) (verify.State, erro
 	in := enrolInput{Dir: f.cfg.Source.Dir, Anchor: anchor}
 	out, err := call[enrolOutput](ctx, f, childEnrol, f.verifyLimits(), in, at)
 	return out.State, err
-}
-
-// Verify gives the verdict on what was fetched. now is zero on nodes: wall time decides nothing there.
-func (f *Follower) Verify(ctx context.Context, state verify.State, at source.Refs, now time.Time) (verify.Verdict, error) {
-	in := verifyInput{Dir: f.cfg.Source.Dir, Request: verify.Request{State: state, Tip: at.Tip, Notes: at.Notes, Now: now}}
-	out, err := call[verifyOutput](ctx, f, childVerify, f.verifyLimits(), in, at)
-	return out.Verdict, err
 }
 
 func (f *Follower) verifyLimits() sandbox.Limits {

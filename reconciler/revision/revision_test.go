@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,7 +108,7 @@ func (w *world) enrol() verify.State {
 
 func (w *world) verdict(state verify.State, refs source.Refs) verify.Verdict {
 	w.tb.Helper()
-	v, err := w.Verify(w.tb.Context(), state, refs, time.Time{})
+	v, err := w.Verify(w.tb.Context(), state, refs, time.Time{}, nil)
 	if err != nil {
 		w.tb.Fatal(err)
 	}
@@ -178,6 +179,58 @@ func TestRejected(t *testing.T) {
 	}
 }
 
+// TestFarBehind: a verdict takes as many children as it needs, is the same, and what it came to on the way is kept.
+func TestFarBehind(t *testing.T) {
+	w := newWorld(t, fleetFiles(3, 3))
+	w.cfg.Stint = time.Nanosecond
+	w.Follower = w.follower()
+	state := w.enrol()
+	way := []string{w.repo.Anchor()}
+	for i := range 4 {
+		way = append(way, w.repo.Push("alice", verifytest.Files{"a.txt": fmt.Sprint(i)}))
+	}
+	var kept []string
+	keep := func(s verify.State) error {
+		kept = append(kept, s.Accepted)
+		state = s
+		return nil
+	}
+	v, err := w.Verify(t.Context(), state, w.pull(), time.Time{}, keep)
+	if err != nil || !v.Accepted || len(v.Commits) != 4 || !slices.Equal(kept, way[1:4]) {
+		t.Fatalf("%+v, %v; kept %v of %v", v, err, kept, way)
+	}
+	state = v.State
+	good := w.repo.Push("alice", verifytest.Files{"a.txt": "good"})
+	bad := w.repo.PushUnsigned(verifytest.Files{"a.txt": "bad"})
+	w.repo.Push("alice", verifytest.Files{"a.txt": "x"})
+	v, err = w.Verify(t.Context(), state, w.pull(), time.Time{}, keep)
+	if err != nil || v.Accepted || v.Reason != verify.Unsigned || v.Commit != bad || state.Accepted != good || v.State.Accepted != good {
+		t.Fatalf("%+v, %v; kept %s", v, err, state.Accepted)
+	}
+	full := errors.New("the disk is full")
+	w.repo.SetRef("refs/heads/"+verifytest.Branch, good)
+	for range 3 {
+		w.repo.Push("alice", verifytest.Files{"a.txt": w.repo.Tip()})
+	}
+	if v, err = w.Verify(t.Context(), state, w.pull(), time.Time{}, func(verify.State) error { return full }); !errors.Is(err, full) || v.Accepted {
+		t.Fatalf("%+v, %v", v, err)
+	}
+}
+
+// TestVerdictsSayLittle: however many commits there are, what comes back of each is of the newest.
+func TestVerdictsSayLittle(t *testing.T) {
+	w := newWorld(t, fleetFiles(3, 3))
+	state := w.enrol()
+	for i := range 130 {
+		w.repo.Push("alice", verifytest.Files{"a.txt": fmt.Sprint(i)})
+	}
+	refs := w.pull()
+	v := w.verdict(state, refs)
+	if !v.Accepted || len(v.Commits) != 100 || v.Commits[99].Commit != refs.Tip {
+		t.Fatalf("%d commits", len(v.Commits))
+	}
+}
+
 // TestJudgingTakesTooMuch: a child that gives no verdict within its limits says that the revision is at fault.
 func TestJudgingTakesTooMuch(t *testing.T) {
 	w := newWorld(t, fleetFiles(3, 3))
@@ -186,7 +239,7 @@ func TestJudgingTakesTooMuch(t *testing.T) {
 	refs := w.pull()
 	w.cfg.Verify = sandbox.Limits{MemoryMB: 256, Timeout: time.Nanosecond}
 	w.Follower = w.follower()
-	_, err := w.Verify(t.Context(), state, refs, time.Time{})
+	_, err := w.Verify(t.Context(), state, refs, time.Time{}, nil)
 	wantReason(t, err, verify.TooLarge)
 }
 
@@ -272,7 +325,7 @@ func TestDamagedCloneIsMended(t *testing.T) {
 
 			damage(t, w.cfg.Source.Dir)
 			w.server.Set(gitserver.Answer(500))
-			_, err := w.Verify(t.Context(), state, refs, time.Time{})
+			_, err := w.Verify(t.Context(), state, refs, time.Time{}, nil)
 			wantReason(t, err, condition.ReasonUnreachable)
 			w.server.Set(gitserver.Healthy)
 			if v := w.verdict(state, refs); !v.Accepted {
@@ -512,7 +565,7 @@ func TestConcurrentUse(t *testing.T) {
 			if err := w.Fetch(t.Context(), refs); err != nil {
 				t.Error(err)
 			}
-			if v, err := w.Verify(t.Context(), state, refs, time.Time{}); err != nil || !v.Accepted {
+			if v, err := w.Verify(t.Context(), state, refs, time.Time{}, nil); err != nil || !v.Accepted {
 				t.Errorf("%+v, %v", v, err)
 			}
 		})
