@@ -41,5 +41,7 @@ func (l *Lock) Release() error {
 	}
 	f := l.f
 	l.f = nil
-	return f.Close()
+	// Closing would do, but for a child that is just being started: until it is, it has everything open that this process has.
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	return errors.Join(err, f.Close())
 }

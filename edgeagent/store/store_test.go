@@ -149,6 +149,30 @@ func transaction(t *testing.T, dir string) uint64 {
 	return n
 }
 
+// TestReleaseIsAtOnce: a child that is just being started still has the file open.
+func TestReleaseIsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	l, err := TakeLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := syscall.Dup(int(l.f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := l.Release(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := TakeLock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Release(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	dir := at(t, 1)
 	s := open(t, dir)
