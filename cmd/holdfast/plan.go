@@ -192,8 +192,20 @@ func nodeTable(n *plan.Node) (rows [][]string) {
 	}
 	l := n.Agent.Limits
 	line("LIMITS", fmt.Sprintf("memory %d MiB, processor time %s, repository %d MiB", l.MemoryMB, l.CPU, l.RepoMB))
+	line("PROXY", proxyTexts(n.Agent.Proxy)...)
 	line("DIGEST", n.Digest())
 	return rows
+}
+
+func proxyTexts(p plan.Proxy) []string {
+	out := []string{fmt.Sprintf("cache of at most %d MiB", p.CacheMB)}
+	if len(p.NeverCache) > 0 {
+		out = append(out, "never caches "+strings.Join(p.NeverCache, ", "))
+	}
+	if len(p.Upstreams) > 0 {
+		out = append(out, "API servers "+strings.Join(p.Upstreams, ", "))
+	}
+	return out
 }
 
 func poolsTable(pools []*plan.Pool) [][]string {

@@ -41,7 +41,12 @@ fleet: {
 		pollInterval: "1m"
 		// A node whose newest revision is older says that it is Stale. It goes on all the same.
 		freshness: "720h"
+		// Resources that nodes do not keep for when they are cut off.
+		// proxy: neverCache: "widgets.example.com": true
 	}
+
+	// How long a node that cannot be reached keeps its pods. Without it they are evicted after five minutes.
+	// autonomyDuration: "168h"
 }
 `
 

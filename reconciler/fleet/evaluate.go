@@ -60,7 +60,7 @@ func compile(in Input, w pool, src *sources) (*plan.Pool, error) {
 	}
 	p := &plan.Pool{
 		Fleet: in.Fleet, Name: w.name, DisplayName: w.displayName, Type: w.kind,
-		Labels: w.labels, Annotations: w.annotations, MovedTo: w.movedTo,
+		Labels: w.labels, Annotations: w.annotations, MovedTo: w.movedTo, AutonomyDuration: w.autonomyDuration,
 	}
 	var ps Problems
 	p.Taints = taints(w.taints, "pool", src, &ps)

@@ -3,7 +3,9 @@ package fleet_test
 import (
 	"errors"
 	"math/rand/v2"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/reconciler/fleet"
 	"github.com/holdfast-dev/holdfast/reconciler/fleet/fleettest"
@@ -20,9 +22,66 @@ func TestEvaluate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"annotations":{"kelp.example/contact":"store@kelp.example"},"displayName":"Site 0","fleet":"kelp","labels":{"kelp.example/brand":"kelp","topology.kubernetes.io/region":"eu-west"},"name":"site-00000","nodes":[{"agent":{"freshness":"720h0m0s","limits":{"cpu":"30s","memoryMB":256,"repoMB":512},"pollInterval":"1m0s"},"annotations":{"kelp.example/contact":"store@kelp.example"},"arch":"amd64","fleet":"kelp","hardware":{"cpus":16,"memoryMB":65536,"model":"R200","serial":"S-1","vendor":"Acme"},"labels":{"kelp.example/brand":"kelp","kelp.example/role":"server","topology.kubernetes.io/region":"eu-west"},"name":"site-00000-server","pool":"site-00000"},{"agent":{"freshness":"720h0m0s","limits":{"cpu":"30s","memoryMB":256,"repoMB":512},"pollInterval":"1m0s"},"annotations":{"kelp.example/contact":"store@kelp.example"},"arch":"arm64","fleet":"kelp","hardware":{"cpus":4,"memoryMB":4096,"model":"T1","vendor":"Acme"},"labels":{"kelp.example/brand":"kelp","kelp.example/role":"till","topology.kubernetes.io/region":"eu-west"},"name":"site-00000-till-1","pool":"site-00000","taints":[{"effect":"NoSchedule","key":"kelp.example/till","value":"true"}]}],"type":"Edge"}`
+	const want = `{"annotations":{"kelp.example/contact":"store@kelp.example"},"displayName":"Site 0","fleet":"kelp","labels":{"kelp.example/brand":"kelp","topology.kubernetes.io/region":"eu-west"},"name":"site-00000","nodes":[{"agent":{"freshness":"720h0m0s","limits":{"cpu":"30s","memoryMB":256,"repoMB":512},"pollInterval":"1m0s","proxy":{"cacheMB":512}},"annotations":{"kelp.example/contact":"store@kelp.example"},"arch":"amd64","fleet":"kelp","hardware":{"cpus":16,"memoryMB":65536,"model":"R200","serial":"S-1","vendor":"Acme"},"labels":{"kelp.example/brand":"kelp","kelp.example/role":"server","topology.kubernetes.io/region":"eu-west"},"name":"site-00000-server","pool":"site-00000"},{"agent":{"freshness":"720h0m0s","limits":{"cpu":"30s","memoryMB":256,"repoMB":512},"pollInterval":"1m0s","proxy":{"cacheMB":512}},"annotations":{"kelp.example/contact":"store@kelp.example"},"arch":"arm64","fleet":"kelp","hardware":{"cpus":4,"memoryMB":4096,"model":"T1","vendor":"Acme"},"labels":{"kelp.example/brand":"kelp","kelp.example/role":"till","topology.kubernetes.io/region":"eu-west"},"name":"site-00000-till-1","pool":"site-00000","taints":[{"effect":"NoSchedule","key":"kelp.example/till","value":"true"}]}],"type":"Edge"}`
 	if string(got) != want {
 		t.Fatalf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestProxySettings: the fleet's settings of the proxy are defaults, what is never cached adds up, and a pool says how long its
+// nodes keep their pods.
+func TestProxySettings(t *testing.T) {
+	files := append(fleettest.Files(2, 2),
+		fleet.File{Path: "more.cue", Data: []byte(`package fleet
+
+fleet: {
+	autonomyDuration: "72h"
+	agent: proxy: {neverCache: events: true, upstreams: ["https://api.example.com:6443"]}
+}
+`)},
+		fleet.File{Path: "pools/site-00000/more.cue", Data: []byte(`package fleet
+
+pool: {
+	autonomyDuration: "168h"
+	agent: proxy: neverCache: {"widgets.example.com": true, secrets: false}
+	nodes: "site-00000-server": agent: proxy: {cacheMB: 1024, upstreams: ["https://10.0.0.1:6443", "https://[fd00::1]:6443"]}
+}
+`)})
+	p, err := fleet.Evaluate(fleettest.Input(files, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := []string{"events", "widgets.example.com"}
+	for name, want := range map[string]plan.Proxy{
+		"site-00000-server": {CacheMB: 1024, NeverCache: never, Upstreams: []string{"https://10.0.0.1:6443", "https://[fd00::1]:6443"}},
+		"site-00000-till-1": {CacheMB: 512, NeverCache: never, Upstreams: []string{"https://api.example.com:6443"}},
+	} {
+		if got := p.Node(name).Agent.Proxy; !reflect.DeepEqual(got, want) {
+			t.Errorf("node %s has %+v, want %+v", name, got, want)
+		}
+	}
+	if p.AutonomyDuration != plan.Duration(168*time.Hour) {
+		t.Errorf("autonomyDuration is %s", p.AutonomyDuration)
+	}
+}
+
+// TestProxySettingsThatAreWrong names each mistake.
+func TestProxySettingsThatAreWrong(t *testing.T) {
+	for name, cue := range map[string]string{
+		"a plaintext API server":  `agent: proxy: upstreams: ["http://api.example.com:6443"]`,
+		"an API server no port":   `agent: proxy: upstreams: ["https://api.example.com"]`,
+		"no name of a resource":   `agent: proxy: neverCache: "Pods/status": true`,
+		"a cache of a megabyte":   `agent: proxy: cacheMB: 1`,
+		"a duration without unit": `autonomyDuration: "72"`,
+		"a field that is not":     `agent: proxy: cacheSize: 1`,
+	} {
+		files := append(fleettest.Files(2, 2), fleet.File{Path: "pools/site-00000/more.cue", Data: []byte("package fleet\n\npool: {" + cue + "}\n")})
+		var ps fleet.Problems
+		if _, err := fleet.Evaluate(fleettest.Input(files, 0)); !errors.As(err, &ps) {
+			t.Errorf("%s: got %v, want Problems", name, err)
+		} else if ps[0].File != "pools/site-00000/more.cue" {
+			t.Errorf("%s: the problem is said to be in %s", name, ps[0].File)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"cuelang.org/go/cue"
 
@@ -16,6 +17,7 @@ type pool struct {
 	taints                  map[string]plan.Taint
 	nodes                   map[string]node
 	movedTo                 map[string]string
+	autonomyDuration        plan.Duration
 }
 
 type node struct {
@@ -39,6 +41,8 @@ func readPool(v cue.Value) (pool, error) {
 		taints:      r.taints(v, "taints"),
 		movedTo:     r.texts(v, "movedTo"),
 		nodes:       map[string]node{},
+
+		autonomyDuration: r.duration(v, "autonomyDuration"),
 	}
 	r.each(v, "nodes", func(name string, n cue.Value) { p.nodes[name] = r.node(n) })
 	return p, errors.Join(r.errs...)
@@ -48,7 +52,7 @@ func readPool(v cue.Value) (pool, error) {
 type reader struct{ errs []error }
 
 func (r *reader) node(v cue.Value) node {
-	hw, agent, limits := field(v, "hardware"), field(v, "agent"), field(v, "agent", "limits")
+	hw, agent, limits, proxy := field(v, "hardware"), field(v, "agent"), field(v, "agent", "limits"), field(v, "agent", "proxy")
 	return node{
 		name:        r.text(v, "name"),
 		arch:        r.text(v, "arch"),
@@ -62,6 +66,7 @@ func (r *reader) node(v cue.Value) node {
 		agent: plan.Agent{
 			PollInterval: r.duration(agent, "pollInterval"), Freshness: r.duration(agent, "freshness"),
 			Limits: plan.Limits{MemoryMB: r.number(limits, "memoryMB"), CPU: r.duration(limits, "cpu"), RepoMB: r.number(limits, "repoMB")},
+			Proxy:  plan.Proxy{CacheMB: r.number(proxy, "cacheMB"), NeverCache: r.chosen(proxy, "neverCache"), Upstreams: r.list(proxy, "upstreams")},
 		},
 	}
 }
@@ -135,6 +140,40 @@ func (r *reader) texts(v cue.Value, name string) map[string]string {
 		}
 		out[key] = s
 	})
+	return out
+}
+
+// chosen gives the names in the struct at name that are true, in order.
+func (r *reader) chosen(v cue.Value, name string) []string {
+	var out []string
+	r.each(v, name, func(key string, f cue.Value) {
+		yes, err := f.Bool()
+		r.failed(f, err)
+		if yes {
+			out = append(out, key)
+		}
+	})
+	slices.Sort(out)
+	return out
+}
+
+// list gives the strings of the list at name.
+func (r *reader) list(v cue.Value, name string) []string {
+	f := field(v, name)
+	if !f.Exists() {
+		return nil
+	}
+	items, err := f.List()
+	if err != nil {
+		r.failed(f, err)
+		return nil
+	}
+	var out []string
+	for items.Next() {
+		s, err := items.Value().String()
+		r.failed(items.Value(), err)
+		out = append(out, s)
+	}
 	return out
 }
 

@@ -114,6 +114,7 @@ func diffPool(old, new *Pool) (Change, bool) {
 	f.mapping("labels", old.Labels, new.Labels)
 	f.mapping("annotations", old.Annotations, new.Annotations)
 	f.taints(old.Taints, new.Taints)
+	f.autonomy(old.AutonomyDuration, new.AutonomyDuration)
 	f.mapping("movedTo", old.MovedTo, new.MovedTo)
 	return f.change(Change{Action: Changed, Pool: new.Name})
 }

@@ -65,6 +65,13 @@ func TestDiff(t *testing.T) {
 			p.Nodes[0].Agent.Limits.MemoryMB = 128
 			p.Nodes[0].Agent.Limits.RepoMB = 1024
 		}), "changed berlin/a from=\"\" medium \"a revision that needs more is not taken\"\n  agent.limits.memoryMB \"256\"->\"128\" medium \"a revision that needs more is not taken\"\n  agent.limits.repoMB \"512\"->\"1024\" low \"\"\n"},
+		{"proxy", base(nil), base(func(p *plan.Pool) {
+			p.AutonomyDuration = plan.Duration(time.Hour)
+			p.Nodes[0].Agent.Proxy = plan.Proxy{CacheMB: 64, NeverCache: []string{"events"}, Upstreams: []string{"https://a:1"}}
+		}), "changed berlin/ from=\"\" low \"\"\n  autonomyDuration \"0s\"->\"1h0m0s\" low \"\"\n" +
+			"changed berlin/a from=\"\" high \"a node that reaches none of them is cut off from its API server\"\n  agent.proxy.cacheMB \"0\"->\"64\" low \"\"\n" +
+			"  agent.proxy.neverCache \"\"->\"events\" medium \"what is not kept is not there when the node is cut off\"\n" +
+			"  agent.proxy.upstreams \"\"->\"https://a:1\" high \"a node that reaches none of them is cut off from its API server\"\n"},
 		{"arch", base(nil), base(func(p *plan.Pool) { p.Nodes[0].Arch = "amd64" }),
 			"changed berlin/a from=\"\" high \"images of the other architecture do not run\"\n  arch \"arm64\"->\"amd64\" high \"images of the other architecture do not run\"\n"},
 		{"pool removed", base(nil), nil, "removed berlin/ from=\"\" high \"its NodePool goes, and its nodes get no more plans unless they moved\"\nremoved berlin/a from=\"\" high \"it keeps its last plan and gets no more\"\nremoved berlin/b from=\"\" high \"it keeps its last plan and gets no more\"\n"},

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // fields gathers the changed fields of one node or pool.
@@ -148,4 +149,26 @@ func (f *fields) agent(old, new Agent) {
 	limit("memoryMB", a.MemoryMB, b.MemoryMB, fmt.Sprint(a.MemoryMB), fmt.Sprint(b.MemoryMB))
 	limit("cpu", int64(a.CPU), int64(b.CPU), a.CPU.String(), b.CPU.String())
 	limit("repoMB", a.RepoMB, b.RepoMB, fmt.Sprint(a.RepoMB), fmt.Sprint(b.RepoMB))
+	f.proxy(old.Proxy, new.Proxy)
+}
+
+func (f *fields) proxy(old, new Proxy) {
+	risk, why := RiskLow, ""
+	if new.CacheMB < old.CacheMB {
+		risk, why = RiskMedium, "what does not fit is forgotten, and not there when the node is cut off"
+	}
+	f.text("agent.proxy.cacheMB", strconv.FormatInt(old.CacheMB, 10), strconv.FormatInt(new.CacheMB, 10), risk, why)
+	f.text("agent.proxy.neverCache", strings.Join(old.NeverCache, ", "), strings.Join(new.NeverCache, ", "), RiskMedium,
+		"what is not kept is not there when the node is cut off")
+	f.text("agent.proxy.upstreams", strings.Join(old.Upstreams, ", "), strings.Join(new.Upstreams, ", "), RiskHigh,
+		"a node that reaches none of them is cut off from its API server")
+}
+
+// autonomy enters how long pods of unreachable nodes are kept. Zero is Kubernetes' own five minutes.
+func (f *fields) autonomy(old, new Duration) {
+	risk, why := RiskLow, ""
+	if new < old {
+		risk, why = RiskMedium, "pods of nodes that cannot be reached are evicted sooner"
+	}
+	f.text("autonomyDuration", old.String(), new.String(), risk, why)
 }

@@ -52,6 +52,19 @@ type Agent struct {
 	Freshness Duration `json:"freshness,omitempty"`
 	// Limits bound the agent's child processes.
 	Limits Limits `json:"limits"`
+	// Proxy is how the node's autonomy proxy behaves.
+	Proxy Proxy `json:"proxy,omitzero"`
+}
+
+// Proxy is how an autonomy proxy behaves.
+type Proxy struct {
+	// CacheMB bounds the proxy's cache on disk, in MiB.
+	CacheMB int64 `json:"cacheMB,omitempty"`
+	// NeverCache are the resources that are not kept, as RESOURCE or RESOURCE.GROUP, sorted: "endpointslices.discovery.k8s.io".
+	NeverCache []string `json:"neverCache,omitempty"`
+	// Upstreams are the API servers' addresses, "https://HOST:PORT", the preferred first. None: the one of the kubeconfig given
+	// at enrolment.
+	Upstreams []string `json:"upstreams,omitempty"`
 }
 
 // Limits bound what a revision may cost a node.
@@ -74,6 +87,9 @@ type Pool struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Taints      []Taint           `json:"taints,omitempty"`
+	// AutonomyDuration is how long a node of the pool that cannot be reached keeps its pods. Zero: as long as Kubernetes and
+	// the pods themselves say.
+	AutonomyDuration Duration `json:"autonomyDuration,omitempty"`
 	// Nodes are sorted by name.
 	Nodes []Node `json:"nodes,omitempty"`
 	// MovedTo names, for nodes that left this pool, the pool they moved to.
