@@ -7,12 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
 	"github.com/holdfast-dev/holdfast/reconciler/nodepool"
 )
 
@@ -24,7 +26,11 @@ const (
 	DefaultState = "/var/lib/holdfast"
 	// DefaultAddress is where health and metrics are served.
 	DefaultAddress = "127.0.0.1:9440"
-	// NoAddress switches health and metrics off.
+	// DefaultProxyAddress is where the components of the node reach the autonomy proxy.
+	DefaultProxyAddress = "127.0.0.1:6440"
+	// DefaultPodAddress is where pods reach it.
+	DefaultPodAddress = identity.PodAddress + ":6440"
+	// NoAddress switches what is served at an address off.
 	NoAddress = "off"
 )
 
@@ -37,6 +43,11 @@ type Config struct {
 	Parts []string `json:"parts,omitempty"`
 	// Address is where health and metrics are served over https, or "off".
 	Address string `json:"address,omitempty"`
+	// ProxyAddress is where the components of the node reach the autonomy proxy, or "off".
+	ProxyAddress string `json:"proxyAddress,omitempty"`
+	// PodAddress is where pods reach it, or "off". A link-local address is put on the loopback interface; another one must be on
+	// an interface of the host, as that of a CNI's bridge is.
+	PodAddress string `json:"podAddress,omitempty"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `json:"logLevel,omitempty"`
 	// LogFormat is text or json.
@@ -55,6 +66,8 @@ func (c Config) WithDefaults() Config {
 	}
 	set(&c.State, DefaultState)
 	set(&c.Address, DefaultAddress)
+	set(&c.ProxyAddress, DefaultProxyAddress)
+	set(&c.PodAddress, DefaultPodAddress)
 	set(&c.LogLevel, "info")
 	set(&c.LogFormat, "text")
 	if len(c.Parts) == 0 {
@@ -74,6 +87,11 @@ func (c Config) Validate() error {
 	if c.Address != NoAddress {
 		if _, _, err := net.SplitHostPort(c.Address); err != nil {
 			errs = append(errs, fmt.Errorf("address: %q is neither host:port nor %q", c.Address, NoAddress))
+		}
+	}
+	for field, address := range map[string]string{"proxyAddress": c.ProxyAddress, "podAddress": c.PodAddress} {
+		if _, err := netip.ParseAddrPort(address); address != NoAddress && err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q is neither an IP address with a port nor %q", field, address, NoAddress))
 		}
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {

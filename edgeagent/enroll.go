@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/reconciler/source"
@@ -27,6 +29,8 @@ type EnrollOptions struct {
 	RepoAuth, CA string
 	// Kubeconfig is the kubelet's; "" means standalone.
 	Kubeconfig string
+	// Proxy puts the kubelet behind the autonomy proxy; its Kubelet.Kubeconfig is Kubeconfig. Nil leaves the kubelet as it is.
+	Proxy *ProxyOptions
 	// Version is the agent's.
 	Version string
 	Log     *slog.Logger
@@ -39,6 +43,8 @@ type Enrolled struct {
 	Status
 	// Already: the node was enrolled so before; only credentials and addresses were brought up to date.
 	Already bool
+	// Attached says that the kubelet was put behind the proxy, nil if it was not.
+	Attached *Attached
 	// Warnings say what will keep the node from its plan, although it is enrolled.
 	Warnings []string
 }
@@ -79,12 +85,22 @@ func Enroll(ctx context.Context, o EnrollOptions) (Enrolled, error) {
 	kept, err := store.ReadLocked(o.State, lock)
 	switch {
 	case err == nil:
-		return o.again(lock, kept.State, creds)
+		result, err := o.again(lock, kept.State, creds)
+		if err == nil {
+			err = o.attach(&result)
+		}
+		return result, err
 	case !errors.Is(err, store.ErrNotEnrolled):
 		return Enrolled{}, err
 	}
 	result, err := o.first(ctx, lock, creds)
+	if err == nil {
+		err = o.attach(&result)
+	}
 	if err != nil {
+		if _, undo := detach(o.State, nil); undo != nil && !errors.Is(undo, kubelet.ErrNotAttached) {
+			return Enrolled{}, errors.Join(err, undo) // what it takes to put the kubelet's files back must stay
+		}
 		lock.Release()
 		return Enrolled{}, errors.Join(err, cleanUp(o.State, fresh))
 	}
@@ -116,7 +132,7 @@ func (o EnrollOptions) first(ctx context.Context, lock *store.Lock, creds creden
 	if err != nil {
 		return Enrolled{}, err
 	}
-	if err := errors.Join(creds.write(o.State), makeLocalCA(o.State, o.Node)); err != nil {
+	if err := errors.Join(creds.write(o.State), identity.Make(filepath.Join(o.State, tlsDir), o.Node)); err != nil {
 		return Enrolled{}, fmt.Errorf("write state folder: %w", err)
 	}
 	if err := store.Create(o.State, e, trust); err != nil {
@@ -156,6 +172,26 @@ func (o EnrollOptions) adopt(ctx context.Context, lock *store.Lock, f Follower, 
 	return nil
 }
 
+// attach puts the kubelet behind the proxy, if that was asked for.
+func (o EnrollOptions) attach(result *Enrolled) error {
+	if o.Proxy == nil || o.Kubeconfig == "" {
+		return nil
+	}
+	p := *o.Proxy
+	p.Kubelet.Kubeconfig = o.Kubeconfig
+	if at, err := kubelet.Read(o.State); err == nil {
+		p.Kubelet = at.Files // the credential may come from elsewhere; the kubelet's files are known
+	}
+	o.Progress("putting the kubelet behind the proxy")
+	a, err := attach(o.State, o.Node, p)
+	if err != nil {
+		return err
+	}
+	result.Attached = &a
+	result.Warnings = append(result.Warnings, a.Warnings...)
+	return nil
+}
+
 // again renews what may change on an enrolled node.
 func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentials) (Enrolled, error) {
 	e := o.enrolment()
@@ -167,6 +203,9 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 		return Enrolled{}, err
 	}
 	closeFollower(f)
+	if creds.kube, err = behindProxy(o.State, creds.kube); err != nil {
+		return Enrolled{}, err
+	}
 	if err := creds.write(o.State); err != nil {
 		return Enrolled{}, fmt.Errorf("write state folder: %w", err)
 	}
@@ -184,7 +223,7 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 // cleanUp takes away what a failed enrolment made. A folder that was there before stays.
 func cleanUp(state string, fresh bool) error {
 	errs := []error{store.Remove(state)}
-	for _, pattern := range []string{repoFolder, credentialsDir, tlsDir, socketName} {
+	for _, pattern := range []string{repoFolder, credentialsDir, tlsDir, socketName, podAddressFile} {
 		made, err := filepath.Glob(filepath.Join(state, pattern))
 		errs = append(errs, err)
 		for _, path := range made {

@@ -31,15 +31,18 @@ func (a *Agent) listen() error {
 	if a.opt.Address == NoAddress {
 		return nil
 	}
-	conf, err := localTLS(a.opt.State)
+	authority, err := localAuthority(a.opt.State, a.store.Contents().Enrolment.Node)
 	if err != nil {
 		return err
+	}
+	for _, problem := range checkAttached(a.opt.State, authority) {
+		a.log.Error("the kubelet is not behind the proxy as it should be: stop the agent, run holdfast-agent proxy attach, start the agent and restart the kubelet", "problem", problem)
 	}
 	l, err := net.Listen("tcp", a.opt.Address)
 	if err != nil {
 		return fmt.Errorf("serve health and metrics: %w; choose another with --address, or %q", err, NoAddress)
 	}
-	a.health = tls.NewListener(netutil.LimitListener(l, healthConns), conf)
+	a.health = tls.NewListener(netutil.LimitListener(l, healthConns), localTLS(authority))
 	return nil
 }
 

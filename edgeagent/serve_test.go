@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
@@ -25,13 +26,13 @@ import (
 func TestHealthAndMetrics(t *testing.T) {
 	n := enrolled(t, "berlin")
 	n.must(n.a.Close())
-	n.must(makeLocalCA(n.state, "n1"))
+	n.must(identity.Make(filepath.Join(n.state, tlsDir), "n1"))
 	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0"}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
 	n.must(err)
 	n.a = a
 	t.Cleanup(func() { a.Close() })
 	n.run()
-	ca, err := os.ReadFile(filepath.Join(n.state, tlsDir, caFile))
+	ca, err := os.ReadFile(filepath.Join(n.state, tlsDir, "ca.crt"))
 	n.must(err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
@@ -206,7 +207,7 @@ func TestSecondAgentIsRefused(t *testing.T) {
 func TestHealthConnectionsAreBounded(t *testing.T) {
 	n := enrolled(t, "berlin")
 	n.must(n.a.Close())
-	n.must(makeLocalCA(n.state, "n1"))
+	n.must(identity.Make(filepath.Join(n.state, tlsDir), "n1"))
 	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0"}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
 	n.must(err)
 	n.a = a

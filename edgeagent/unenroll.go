@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 	"github.com/holdfast-dev/holdfast/reconciler"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
@@ -32,10 +33,13 @@ type Unenrolled struct {
 	Unmarked bool
 	// LeftBehind says why not, if they were not.
 	LeftBehind error
+	// Detached: the kubelet was behind the proxy, and its files are as they were before. Notes say what is not.
+	Detached bool
+	Notes    []string
 }
 
-// Unenroll takes a machine out of its fleet: what the agent set on the Node is removed if the API server can be reached, and
-// everything the agent stored is removed. store.ErrNotEnrolled if there is nothing to undo.
+// Unenroll takes a machine out of its fleet: what the agent set on the Node is removed if the API server can be reached, the
+// kubelet's files are put back, and everything the agent stored is removed. store.ErrNotEnrolled if there is nothing to undo.
 func Unenroll(ctx context.Context, o UnenrollOptions) (Unenrolled, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -62,6 +66,15 @@ func Unenroll(ctx context.Context, o UnenrollOptions) (Unenrolled, error) {
 	case !kept.Enrolment.Standalone:
 		result.LeftBehind = o.unmark(ctx, kept.State)
 		result.Unmarked = result.LeftBehind == nil
+	}
+	// Before anything is removed: without the state nobody could put the kubelet's files back.
+	result.Notes, err = detach(o.State, nil)
+	result.Detached = err == nil
+	if err != nil && !errors.Is(err, kubelet.ErrNotAttached) {
+		return result, err
+	}
+	if err := removePodAddress(o.State); err != nil {
+		result.Notes = append(result.Notes, err.Error())
 	}
 	if err := cleanUp(o.State, false); err != nil {
 		return result, fmt.Errorf("remove state: %w", err)

@@ -8,11 +8,14 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/internal/cli"
 	"github.com/holdfast-dev/holdfast/edgeagent"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 )
 
 func newEnrollCommand(env *cli.Env) *cobra.Command {
 	var o edgeagent.EnrollOptions
+	var files kubelet.Files
+	var behind bool
 	cmd := &cobra.Command{
 		Use:   "enroll --node NODE --repo URL --branch BRANCH --anchor COMMIT",
 		Short: "Make this machine a node of a fleet",
@@ -21,6 +24,10 @@ is wrong nothing is left behind.
 
 The anchor is a commit id that somebody you trust gave you by another way than the Git server: everything this node will
 ever believe descends from it. Without --kubeconfig the node is standalone: whatever needs no API server works.
+
+With --kubeconfig the kubelet is put behind the autonomy proxy: its kubeconfig is made to lead there, and it no longer renews its
+certificate itself. What was there stays beside each file; unenroll, or proxy detach, puts it back. --proxy=false leaves the kubelet
+as it is.
 
 Enrolling again with the same node and anchor renews credentials and addresses and touches neither trust nor plan.`,
 		Example: `  holdfast-agent enroll --node till-1 --repo https://git.example.com/fleet --branch main \
@@ -33,6 +40,13 @@ Enrolling again with the same node and anchor renews credentials and addresses a
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if o.State, err = state(); err != nil {
 			return err
+		}
+		if behind && o.Kubeconfig != "" {
+			proxy, err := proxyOptions(files)
+			if err != nil {
+				return err
+			}
+			o.Proxy = &proxy
 		}
 		p := env.Progress("enrolling %s", o.Node)
 		o.Progress = p.Set
@@ -54,6 +68,8 @@ Enrolling again with the same node and anchor renews credentials and addresses a
 	f.StringVar(&o.RepoAuth, "repo-auth", "", "`file` with the credentials of the Git server (YAML: username, password, bearerToken, identity, identityPassphrase, knownHosts, ca, proxy)")
 	f.StringVar(&o.CA, "ca", "", "`file` with the certificates of the Git server's CA")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "the kubelet's kubeconfig `file`; without it the node is standalone")
+	f.BoolVar(&behind, "proxy", true, "with --kubeconfig: put the kubelet behind the autonomy proxy")
+	addKubelet(cmd, &files)
 	for _, name := range []string{"node", "repo", "branch", "anchor"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // a flag that is not there
@@ -85,11 +101,18 @@ func printEnrolled(env *cli.Env, r edgeagent.Enrolled) {
 	if r.Standalone {
 		fmt.Fprintln(env.Out, "  no kubeconfig: the node is standalone")
 	}
+	if r.Attached != nil {
+		fmt.Fprint(env.Out, "  ")
+		printAttached(env, *r.Attached)
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(env.Err, "warning: %s\n", w)
 	}
 	if !r.Already {
 		fmt.Fprintln(env.Out, "Start the agent with: systemctl enable --now holdfast-agent")
+	}
+	if r.Attached != nil {
+		fmt.Fprintln(env.Out, "Then restart the kubelet: systemctl restart kubelet")
 	}
 }
 
@@ -97,8 +120,8 @@ func newUnenrollCommand(env *cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unenroll",
 		Short: "Take this machine out of its fleet",
-		Long: `Removes the labels and annotations that the agent set on the Node, if the API server can be reached, and everything the agent
-stored. Stop the agent first.`,
+		Long: `Removes the labels and annotations that the agent set on the Node, if the API server can be reached, puts the kubelet's files
+back, and removes everything the agent stored. Stop the agent first.`,
 		Example: `  systemctl disable --now holdfast-agent && holdfast-agent unenroll`,
 		Args:    cobra.NoArgs,
 	}
@@ -123,6 +146,9 @@ stored. Stop the agent first.`,
 			fmt.Fprintf(env.Err, "warning: what the agent set on Node %s was left there: %v\n", orNone(r.Node), r.LeftBehind)
 		case r.Unmarked:
 			fmt.Fprintf(env.Out, "Removed what the agent set on Node %s.\n", r.Node)
+		}
+		if r.Detached {
+			printDetached(env, r.Notes)
 		}
 		fmt.Fprintf(env.Out, "Removed the state of node %s from %s.\n", orNone(r.Node), folder)
 		return nil

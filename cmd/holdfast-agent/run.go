@@ -46,6 +46,8 @@ Every field of the configuration file has a flag, and a flag wins over the file.
 	f.StringVar(&flags.State, "state", edgeagent.DefaultState, "state `folder` (state)")
 	f.StringSliceVar(&flags.Parts, "parts", edgeagent.Parts(), "`parts` to run (parts)")
 	f.StringVar(&flags.Address, "address", edgeagent.DefaultAddress, "`host:port` of health and metrics, or off (address)")
+	f.StringVar(&flags.ProxyAddress, "proxy-address", edgeagent.DefaultProxyAddress, "`ip:port` at which the node's components reach the autonomy proxy, or off (proxyAddress)")
+	f.StringVar(&flags.PodAddress, "pod-address", edgeagent.DefaultPodAddress, "`ip:port` at which pods reach it, or off (podAddress)")
 	f.StringVar(&flags.LogLevel, "log-level", "info", "debug, info, warn or error (logLevel)")
 	f.StringVar(&flags.LogFormat, "log-format", "text", "text or json (logFormat)")
 	f.BoolVar(&show, "show-config", false, "show the configuration that would be used, as a file, and exit")
@@ -63,6 +65,12 @@ func override(cmd *cobra.Command, cfg *edgeagent.Config, flags edgeagent.Config)
 	}
 	if given("address") {
 		cfg.Address = flags.Address
+	}
+	if given("proxy-address") {
+		cfg.ProxyAddress = flags.ProxyAddress
+	}
+	if given("pod-address") {
+		cfg.PodAddress = flags.PodAddress
 	}
 	if given("log-level") {
 		cfg.LogLevel = flags.LogLevel

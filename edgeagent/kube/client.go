@@ -67,6 +67,26 @@ func (c *Client) Apply(ctx context.Context, path, manager string, check bool, ob
 	return c.do(ctx, http.MethodPatch, path, q, object, nil)
 }
 
+// Warnings reads an object, throws it away, and gives what the server's Warning headers say.
+func (c *Client) Warnings(ctx context.Context, path string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	resp, err := c.send(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 8<<20)); err != nil {
+		return nil, c.noAnswer(ctx, err)
+	}
+	var out []string
+	for _, w := range resp.Header.Values("Warning") { // 299 - "text"
+		_, text, _ := strings.Cut(w, `"`)
+		out = append(out, strings.TrimSuffix(text, `"`))
+	}
+	return out, nil
+}
+
 // User asks the server who this client is to it.
 func (c *Client) User(ctx context.Context) (string, error) {
 	review := map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

@@ -36,7 +36,7 @@ func loadClient(dir string) (pool *x509.CertPool, cert, key []byte, err error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	ca, err := firstCertificate(raw)
+	ca, err := Certificate(raw)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("%s: %w", filepath.Join(dir, clientCACert), err)
 	}
@@ -65,8 +65,8 @@ func issuedBy(leaf, ca *x509.Certificate, use x509.ExtKeyUsage) error {
 	return err
 }
 
-// firstCertificate gives the first certificate of a PEM file.
-func firstCertificate(raw []byte) (*x509.Certificate, error) {
+// Certificate gives the first certificate of a PEM file.
+func Certificate(raw []byte) (*x509.Certificate, error) {
 	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "CERTIFICATE" {
 			return x509.ParseCertificate(block.Bytes)
@@ -76,7 +76,7 @@ func firstCertificate(raw []byte) (*x509.Certificate, error) {
 }
 
 func commonName(raw []byte) string {
-	cert, err := firstCertificate(raw)
+	cert, err := Certificate(raw)
 	if err != nil {
 		return ""
 	}
