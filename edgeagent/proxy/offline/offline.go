@@ -12,6 +12,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/outbox"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/rewrite"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
 
@@ -31,15 +32,6 @@ type Store interface {
 	PutToken(key string, raw []byte)
 }
 
-// Overlay changes what this node sees of some objects (package rewrite). Methods are safe for concurrent use.
-type Overlay interface {
-	Wants(r scope.Resource, caller Caller) bool
-	// Item gives the object as the caller is to see it. changed is false if it is as it was.
-	Item(caller Caller, item scope.Item) (seen scope.Item, changed bool)
-	// Changed gives a channel that is closed once objects of Wants look different from before the call.
-	Changed() <-chan struct{}
-}
-
 // Caller is who asks, already authenticated.
 type Caller struct {
 	// Name is the identity that scopes are kept under.
@@ -50,25 +42,30 @@ type Caller struct {
 	Impersonates bool
 }
 
-// Config says what a Handler needs. Overlay, Kubelet and Jitter may be left out.
+// Config says what a Handler needs. Node, Store and Outbox are required.
 type Config struct {
+	// Node is the name of this node.
 	Node   string
 	Store  Store
 	Outbox *outbox.Outbox
-	// Overlay is nil if nothing is rewritten.
-	Overlay Overlay
-	Kubelet Kubelet
-	Log     *slog.Logger
-	Now     func() time.Time
-	// Jitter is over how long watches end once the link is back. Default: 2 s.
-	Jitter time.Duration
-	// Bookmarks is how often idle watches get one. Default: 1 minute, give or take a tenth.
+	// Rewriter is what this node sees differently. nil: nothing.
+	Rewriter *rewrite.Rewriter
+	Kubelet  Kubelet
+	Log      *slog.Logger
+	// Now is the wall clock.
+	Now func() time.Time
+	// Rand gives numbers in [0,1) for jitter.
+	Rand func() float64
+	// Spread is over how long watches end once the link is back. Default: 2 s.
+	Spread time.Duration
+	// Bookmarks is how often a silent watch is sent one. Default: 1 minute, give or take a tenth.
 	Bookmarks time.Duration
 }
 
 // Kubelet says how the local kubelet is reached for exec, attach, port-forward and logs.
 type Kubelet struct {
-	// Certificates are files that may hold the kubelet's serving certificate, best first: kubelet-server-current.pem, kubelet.crt.
+	// Certificates are files that may hold the kubelet's serving certificate. The kubelet must show one of those that exist; if
+	// none does, whoever listens at the node's kubelet port is taken for the kubelet.
 	Certificates []string
 }
 
@@ -92,9 +89,13 @@ type Answerer interface {
 	// Remembers tells whether Remember wants the whole exchange of such a request. Bodies are small.
 	Remembers(req request.Request) bool
 	Remember(req request.Request, caller Caller, e Exchange)
-	// Document tells under which identity and path an answer to a GET without resource (discovery, OpenAPI, /version) is kept.
-	// Not ok: it is not.
-	Document(r *http.Request, contentType string) (identity, path string, ok bool)
+	// Document tells under which identity and path a whole answer to a GET is to be kept: discovery, OpenAPI and /version for
+	// every caller, Tables for the one who asked. Not ok: it is not.
+	Document(r *http.Request, req request.Request, caller Caller, contentType string) (identity, path string, ok bool)
+	// Hold is called around a request that is sent upstream. It waits if that same status is being replayed, and once upstream has
+	// taken the request what waits in the outbox for the same object is forgotten: it is older. done takes the answer's code, 0
+	// if there was none.
+	Hold(req request.Request, caller Caller) (done func(code int))
 	// Run sweeps what was remembered for a short time. It returns when ctx ends.
 	Run(ctx context.Context) error
 }
