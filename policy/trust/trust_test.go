@@ -95,6 +95,17 @@ func TestCheckRecovery(t *testing.T) {
 	}
 }
 
+func TestLongestNames(t *testing.T) {
+	f := files(t)
+	fleet := strings.Repeat("k", 63)
+	long := strings.Replace(goodPolicy, `"kelp"`, `"`+fleet+`"`, 1)
+	f["policy.json"] = []byte(strings.Replace(long, `"ops"`, `"`+strings.Repeat("o", 63)+`"`, 1))
+	tr, err := trust.Parse(f)
+	if err != nil || tr.Policy.Fleet != fleet {
+		t.Fatalf("got %v, %v", tr, err)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	policy := func(old, new string) func(trust.Files) {
 		return func(f trust.Files) {
@@ -132,6 +143,9 @@ func TestParseRefuses(t *testing.T) {
 		"deep":               {func(f trust.Files) { f["policy.json"] = []byte(strings.Repeat("[", 100000)) }, "nested too deeply"},
 		"no fleet":           {policy(`"kelp"`, `""`), `fleet ""`},
 		"an odd fleet":       {policy(`"kelp"`, `"Kelp\n"`), "a fleet's id is"},
+		"a long fleet":       {policy(`"kelp"`, `"`+strings.Repeat("k", 64)+`"`), "a fleet's id is"},
+		"a long role":        {policy(`"ops"`, `"`+strings.Repeat("o", 64)+`"`), "a role's name is"},
+		"a long principal":   {policy(`["alice"]`, `["`+strings.Repeat("a", 129)+`"]`), "a principal's name is"},
 		"no root":            {policy(`"root"`, `"rot"`), `no role "root"`},
 		"root without trust": {policy(`"trust/**"`, `"fleet.cue"`), `role "root": paths must name "trust/**"`},
 		"trust of others":    {policy(`["**"]`, `["**", "trust/cosign/**"]`), `trust/ belongs to role "root" alone`},
