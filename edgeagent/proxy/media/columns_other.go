@@ -6,6 +6,7 @@ import (
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -13,6 +14,7 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -209,6 +211,7 @@ func disruptionBudgetColumns() *columns {
 	})
 }
 
+// bindingHeaders, like signingRequestColumns, take the words of v1beta1, as kube-apiserver does.
 func bindingHeaders(kind, role string) []header {
 	return []header{
 		nameHeader(), text("Role", role), ageHeader(),
@@ -235,24 +238,24 @@ func bindingCells(meta metav1.ObjectMeta, role rbacv1.RoleRef, subjects []rbacv1
 }
 
 func roleBindingColumns() *columns {
-	headers := bindingHeaders("roleBinding", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"])
+	headers := bindingHeaders("roleBinding", rbacv1beta1.RoleBinding{}.SwaggerDoc()["roleRef"])
 	return printed(headers, func(b *rbacv1.RoleBinding, now time.Time) []any {
 		return bindingCells(b.ObjectMeta, b.RoleRef, b.Subjects, now)
 	})
 }
 
 func clusterRoleBindingColumns() *columns {
-	headers := bindingHeaders("clusterRoleBinding", rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"])
+	headers := bindingHeaders("clusterRoleBinding", rbacv1beta1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"])
 	return printed(headers, func(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
 		return bindingCells(b.ObjectMeta, b.RoleRef, b.Subjects, now)
 	})
 }
 
 func signingRequestColumns() *columns {
-	spec := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc()
+	spec := certificatesv1beta1.CertificateSigningRequestSpec{}.SwaggerDoc()
 	headers := []header{
 		nameHeader(), ageHeader(), text("SignerName", spec["signerName"]), text("Requestor", spec["request"]),
-		text("RequestedDuration", spec["expirationSeconds"]), text("Condition", certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
+		text("RequestedDuration", spec["expirationSeconds"]), text("Condition", certificatesv1beta1.CertificateSigningRequestStatus{}.SwaggerDoc()["conditions"]),
 	}
 	return printed(headers, func(r *certificatesv1.CertificateSigningRequest, now time.Time) []any {
 		lifetime := "<none>"

@@ -78,11 +78,6 @@ func fieldOf(field string, resource scope.Resource, kind scope.Kind, crd scope.I
 	case "metadata.namespace":
 		// Kinds without namespaces may refuse it online; no object of theirs has one.
 		return func(item scope.Item) (string, error) { return item.Namespace, nil }, nil
-	case "spec.host":
-		// From before Kubernetes 1.0, and still taken.
-		if resource.Group == "" && resource.Resource == "pods" {
-			field = "spec.nodeName"
-		}
 	}
 	if slices.Contains(wire.SelectableFields(kind.APIVersion, kind.Kind), field) {
 		return func(item scope.Item) (string, error) { return wire.Selectable(item, field) }, nil
@@ -108,11 +103,14 @@ func unsupported(field string, resource scope.Resource, kind scope.Kind) string 
 		return fmt.Sprintf("field label %q not supported for Job", field)
 	case resource.Group == "resource.k8s.io" && kind.Kind == "ResourceSlice":
 		return fmt.Sprintf("field label not supported for %s, Kind=%s: %s", kind.APIVersion, kind.Kind, field)
-	case len(wire.SelectableFields(kind.APIVersion, kind.Kind)) <= 2 && known().serves(resource) && resource.Resource != "secrets":
+	case known().serves(resource) && !slices.ContainsFunc(wire.SelectableFields(kind.APIVersion, kind.Kind), ownField):
 		return fmt.Sprintf("%q is not a known field selector: only %q, %q", field, "metadata.name", "metadata.namespace")
 	}
 	return "field label not supported: " + field
 }
+
+// ownField tells whether a field is one that not every kind has.
+func ownField(field string) bool { return !strings.HasPrefix(field, "metadata.") }
 
 func badRequest(message string) error {
 	return &request.Error{Code: http.StatusBadRequest, Reason: "BadRequest", Message: message}

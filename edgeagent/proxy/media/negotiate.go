@@ -25,7 +25,11 @@ const (
 // be had in both encodings, any other only as it was read. The error is a *request.Error: 406, or 400 for wrong table options.
 func Negotiate(r *http.Request, req request.Request, native scope.Encoding) (Format, error) {
 	o := offer{native: native, resource: req.Resource}
-	f, ok := o.choose(r.Header.Get("Accept"))
+	accept := r.Header.Get("Accept")
+	if !routed(accept) && known().serves(req.Resource) {
+		return Format{}, unrouted(req.Verb)
+	}
+	f, ok := o.choose(accept)
 	if !ok {
 		return Format{}, o.notAcceptable(false)
 	}
@@ -73,6 +77,31 @@ func (o offer) choose(accept string) (Format, bool) {
 		}
 	}
 	return Format{}, false
+}
+
+// routed tells whether kube-apiserver's router lets a request for a built-in kind pass. It looks for the media types as they are
+// written, without parameters, before anything is negotiated: "application/*" does not pass.
+func routed(accept string) bool {
+	if accept == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		media, _, _ := strings.Cut(part, ";")
+		switch strings.TrimSpace(media) {
+		case "*/*", typeJSON, typeYAML, typeProtobuf:
+			return true
+		}
+	}
+	return false
+}
+
+// unrouted is the router's answer.
+func unrouted(verb string) error {
+	types := []string{typeJSON, typeYAML, typeProtobuf}
+	if verb != "get" {
+		types = append(types, typeJSON+streamWatch, typeProtobuf+streamWatch)
+	}
+	return notAcceptable("406: Not Acceptable\n\nAvailable representations: " + strings.Join(types, ", "))
 }
 
 // meets tells whether a clause names a media type.
