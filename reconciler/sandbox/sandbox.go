@@ -179,10 +179,11 @@ func diagnose(ctx context.Context, name string, lim Limits, cmd *exec.Cmd, out, 
 	}
 }
 
-// starved tells from a child's last words whether it was refused memory: the runtime's two messages, cgo's when there is no
-// room for a thread's stack, and the race detector's.
+// starved tells from a child's last words whether it was refused memory: the runtime's two messages, its fault where it does not
+// look (a nil dereference of ours is a panic, and says so), cgo's when there is no room for a thread's stack, and the race
+// detector's.
 func starved(msg []byte) bool {
-	for _, words := range []string{"out of memory", "cannot allocate memory", "pthread_create failed", "ThreadSanitizer failed to allocate"} {
+	for _, words := range []string{"out of memory", "cannot allocate memory", "SIGSEGV: segmentation violation\n", "pthread_create failed", "ThreadSanitizer failed to allocate"} {
 		if bytes.Contains(msg, []byte(words)) {
 			return true
 		}

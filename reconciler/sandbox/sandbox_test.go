@@ -44,6 +44,17 @@ func TestMain(m *testing.M) {
 			}
 		},
 		"hang":  func(context.Context, io.Reader, io.Writer) error { <-time.After(time.Hour); return nil },
+		// The last words of a program whose garbage collector was refused memory, and of one with a bug.
+		"collector": func(context.Context, io.Reader, io.Writer) error {
+			fmt.Fprint(os.Stderr, "SIGSEGV: segmentation violation\nPC=0x439fbd m=7 sigcode=1 addr=0x0\n\n")
+			os.Exit(2)
+			return nil
+		},
+		"nil": func(context.Context, io.Reader, io.Writer) error {
+			var g *greeting
+			g.Name = "x"
+			return nil
+		},
 		"panic": func(context.Context, io.Reader, io.Writer) error { panic("boom") },
 		"flood": func(_ context.Context, _ io.Reader, w io.Writer) error {
 			for {
@@ -104,6 +115,7 @@ func TestLimits(t *testing.T) {
 		want error
 	}{
 		{"memory", sandbox.Limits{MemoryMB: 128}, sandbox.ErrMemory},
+		{"collector", sandbox.Limits{MemoryMB: 512}, sandbox.ErrMemory},
 		{"spin", sandbox.Limits{CPU: time.Second}, sandbox.ErrCPU},
 		{"hang", sandbox.Limits{Timeout: 300 * time.Millisecond}, sandbox.ErrTimeout},
 		{"flood", sandbox.Limits{MaxOutput: 1 << 20}, sandbox.ErrOutput},
@@ -125,9 +137,11 @@ func TestFuncErrorCrossesOver(t *testing.T) {
 }
 
 func TestPanicIsAnError(t *testing.T) {
-	_, err := sandbox.Run(t.Context(), "panic", sandbox.Limits{}, nil)
-	if err == nil || errors.Is(err, sandbox.ErrMemory) {
-		t.Fatalf("got %v", err)
+	for _, name := range []string{"panic", "nil"} {
+		_, err := sandbox.Run(t.Context(), name, sandbox.Limits{}, nil)
+		if err == nil || errors.Is(err, sandbox.ErrMemory) {
+			t.Fatalf("%s: got %v", name, err)
+		}
 	}
 }
 
