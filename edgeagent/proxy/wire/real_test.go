@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
@@ -39,10 +40,15 @@ type api struct {
 	info   runtime.SerializerInfo
 }
 
+// newCodecs is slow: it looks at every type.
+var newCodecs = sync.OnceValue(func() serializer.CodecFactory {
+	return serializer.NewCodecFactory(scheme.Scheme,
+		serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
+})
+
 func newAPI(t testing.TB, media string) api {
 	t.Helper()
-	codecs := serializer.NewCodecFactory(scheme.Scheme,
-		serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
+	codecs := newCodecs()
 	info, ok := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), media)
 	if !ok {
 		t.Fatalf("no serializer for %s", media)
@@ -104,8 +110,7 @@ func kinds(t testing.TB) []schema.GroupVersionKind {
 }
 
 func filler(seed int64) *randfill.Filler {
-	codecs := serializer.NewCodecFactory(scheme.Scheme)
-	return fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(seed), codecs).NumElements(0, 3).NilChance(0.3)
+	return fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(seed), newCodecs()).NumElements(0, 3).NilChance(0.3)
 }
 
 // random makes an object with everything in it, as it is after it went over the wire once.
@@ -218,4 +223,11 @@ func checkAccess(t testing.TB, item scope.Item, want runtime.Object) {
 
 func sameMap(a, b map[string]string) bool {
 	return len(a) == 0 && len(b) == 0 || reflect.DeepEqual(a, b)
+}
+
+func setItems(t testing.TB, list runtime.Object, items ...runtime.Object) {
+	t.Helper()
+	if err := meta.SetList(list, items); err != nil {
+		t.Fatal(err)
+	}
 }
