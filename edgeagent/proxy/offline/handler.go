@@ -23,6 +23,7 @@ type Handler struct {
 	kubelet *kubelet
 	merged  mergedCache
 	moves   *moves
+	known   known
 
 	restored atomic.Bool // the addresses of pods are known again
 
@@ -53,6 +54,7 @@ func New(cfg Config) *Handler {
 	if cfg.Rewriter != nil {
 		cfg.Rewriter.Subscribe(h.moves.add)
 	}
+	h.known.versions = map[string]string{}
 	h.kubelet = newKubelet(cfg.Kubelet)
 	h.reviews.decisions = map[[32]byte]decision{}
 	return h
@@ -67,6 +69,7 @@ func (h *Handler) Online() {
 	default:
 		close(h.ended)
 	}
+	h.known.forget()
 	if h.cfg.Rewriter != nil {
 		h.cfg.Rewriter.Clear()
 		h.moves.forget()

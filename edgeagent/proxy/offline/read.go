@@ -50,7 +50,7 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, req request.Reque
 	var l local
 	l.listen(h, r, req, caller, false)
 	err := h.cfg.Store.Read(info.Key, func(info scope.Info, items iter.Seq2[scope.Item, error]) error {
-		if err := checkVersion(req.Options, info.Version); err != nil {
+		if err := checkVersion(h.known.least(r, req, info), info.Version); err != nil {
 			return err
 		}
 		q, err := h.query(r, req, caller, key, info, items)

@@ -28,13 +28,13 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, req request.Requ
 	}
 	back := h.back()
 	s := &stream{h: h, w: w, control: http.NewResponseController(w), bookmarks: req.Options.AllowBookmarks}
-	defer s.flush()
 	if err := s.begin(r, req, caller, key, info.Key); err != nil {
 		return err
 	}
 	if s.over {
 		return nil
 	}
+	defer s.flush()
 	return s.hold(r.Context(), back, h.deadline(req.Options.Timeout))
 }
 
@@ -70,8 +70,8 @@ func (s *stream) begin(r *http.Request, req request.Request, caller Caller, key,
 	begun := false
 	err := s.h.cfg.Store.Read(from, func(info scope.Info, items iter.Seq2[scope.Item, error]) (err error) {
 		s.scope, s.version = info.Key, info.Version
-		o := req.Options
-		initial := o.InitialEvents() || o.ResourceVersion == "" || o.ResourceVersion == "0"
+		o := s.h.known.least(r, req, info)
+		initial := o.InitialEvents() || req.Options.ResourceVersion == "" || req.Options.ResourceVersion == "0"
 		if initial {
 			if err := checkVersion(o, info.Version); err != nil {
 				return err
