@@ -116,6 +116,13 @@ _d: _c + _c + _c + _c + _c + _c + _c + _c
 pool: displayName: _d
 `
 
+// seventeenMegabytes is a plan of that size.
+const seventeenMegabytes = `
+_a: strings.Repeat("x", 850000)
+_b: _a + _a + _a + _a + _a
+pool: displayName: _b + _b + _b + _b
+`
+
 // thousandSearches is CUE that looks through 4 MB a thousand times, and keeps nothing.
 const thousandSearches = `
 _digits: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
@@ -204,6 +211,7 @@ var badRevisions = map[string]badRevision{
 	"CUE that is not concrete":    planless(condition.ReasonInvalidFleet, "pools/berlin/pool.cue:", spoilt("pool: nodes: n3: arch: string")),
 	"CUE that eats memory":        greedy("out of memory", halfGigabyte),
 	"CUE that eats time":          greedy("out of processor time", thousandSearches),
+	"CUE that says much":          greedy("too much output: over 16777216 bytes", seventeenMegabytes),
 	"the node is absent":          planless(condition.ReasonNodeAbsent, "does not name node n1", fleetrepo.One("berlin", "n9", "rack", "8")),
 	"moved to a pool that is not": planless(condition.ReasonPoolAbsent, "pools/atlantis", fleetrepo.Pool{Name: "berlin", MovedTo: map[string]string{"n1": "atlantis"}}),
 	"the pool is absent": {

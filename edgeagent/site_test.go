@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/store"
 	"github.com/holdfast-dev/holdfast/policy/trust"
 	"github.com/holdfast-dev/holdfast/policy/verify/verifytest"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
@@ -67,10 +68,9 @@ func startSite(t *testing.T, template string, limits source.Limits) *site {
 	if err := os.CopyFS(s.state, os.DirFS(template)); err != nil {
 		t.Fatal(err)
 	}
-	follower, err := revision.New(revision.Config{
-		Source:   source.Config{URL: s.URL, Branch: verifytest.Branch, Dir: s.state + "/" + repoDir, Limits: limits},
-		MaxPools: nodePools,
-	})
+	cfg := followerConfig(s.state, store.Enrolment{URL: s.URL, Branch: verifytest.Branch}, source.Auth{}, nil)
+	cfg.Source.Limits = limits
+	follower, err := revision.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

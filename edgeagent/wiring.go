@@ -25,8 +25,12 @@ const (
 	repoAuthFile   = "repo-auth.yaml"
 )
 
-// nodePools is how many pools' plans a node remembers between revisions. It looks at one.
-const nodePools = 2
+// What a node has in memory of revisions: how many pools' plans it remembers, of which it looks at one, and how many bytes it
+// takes from a child, which is a pool of ten thousand nodes.
+const (
+	nodePools  = 2
+	nodeOutput = 16 << 20
+)
 
 // newFollower gives the follower of an enrolled node.
 func newFollower(state string, e store.Enrolment, log *slog.Logger) (Follower, error) {
@@ -43,11 +47,16 @@ func newFollower(state string, e store.Enrolment, log *slog.Logger) (Follower, e
 }
 
 func followerOf(state string, e store.Enrolment, auth source.Auth, log *slog.Logger) (Follower, error) {
-	return revision.New(revision.Config{
-		Source:   source.Config{URL: e.URL, Branch: e.Branch, Dir: filepath.Join(state, repoDir), Auth: auth},
-		Log:      log,
-		MaxPools: nodePools,
-	})
+	return revision.New(followerConfig(state, e, auth, log))
+}
+
+func followerConfig(state string, e store.Enrolment, auth source.Auth, log *slog.Logger) revision.Config {
+	return revision.Config{
+		Source:    source.Config{URL: e.URL, Branch: e.Branch, Dir: filepath.Join(state, repoDir), Auth: auth},
+		Log:       log,
+		MaxPools:  nodePools,
+		MaxOutput: nodeOutput,
+	}
 }
 
 // newAPI gives the connection of an enrolled node to its kube-apiserver.

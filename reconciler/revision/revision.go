@@ -55,6 +55,9 @@ type Config struct {
 	Ahead int
 	// Verify bounds the child that gives verdicts, Evaluate the one that evaluates CUE. Zeros mean the defaults.
 	Verify, Evaluate sandbox.Limits
+	// MaxOutput bounds what each child gives back, in bytes, which this process has in memory for a moment. Zero means
+	// package sandbox's default.
+	MaxOutput int64
 	// Stint is for how long one child judges before another goes on from what it accepted. Default a quarter of the
 	// processor time that it may take.
 	Stint time.Duration
@@ -157,6 +160,9 @@ func (f *Follower) bound(lim, fallback sandbox.Limits) sandbox.Limits {
 	}
 	if cpu := time.Duration(f.limits.CPU); cpu > 0 {
 		lim.CPU = cpu
+	}
+	if lim.MaxOutput == 0 {
+		lim.MaxOutput = f.cfg.MaxOutput
 	}
 	lim.Network, lim.Read, lim.Write = false, f.cfg.Source.Dir, ""
 	return lim

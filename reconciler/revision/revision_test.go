@@ -217,6 +217,25 @@ func TestFarBehind(t *testing.T) {
 	}
 }
 
+// TestOutputIsBounded: a child that has much to say is cut short, whatever it is about.
+func TestOutputIsBounded(t *testing.T) {
+	w := newWorld(t, fleetFiles(3, 3))
+	state := w.enrol()
+	w.repo.Push("alice", verifytest.Files{"a.txt": "1"})
+	refs := w.pull()
+	w.cfg.MaxOutput = 100
+	w.Follower = w.follower()
+	_, err := w.Verify(t.Context(), state, refs, time.Time{}, nil)
+	wantReason(t, err, verify.TooLarge)
+	if _, err := w.Pools(t.Context(), refs.Tip); !errors.Is(err, sandbox.ErrOutput) {
+		t.Fatalf("got %v", err)
+	}
+	w.cfg.MaxOutput = 1000
+	w.Follower = w.follower()
+	_, err = w.Pool(t.Context(), refs.Tip, fleettest.PoolName(0))
+	wantReason(t, err, condition.ReasonEvaluationLimit)
+}
+
 // TestVerdictsSayLittle: however many commits there are, what comes back of each is of the newest.
 func TestVerdictsSayLittle(t *testing.T) {
 	w := newWorld(t, fleetFiles(3, 3))
