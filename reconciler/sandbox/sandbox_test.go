@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 				_ = i
 			}
 		},
-		"hang":  func(context.Context, io.Reader, io.Writer) error { <-time.After(time.Hour); return nil },
+		"hang": func(context.Context, io.Reader, io.Writer) error { <-time.After(time.Hour); return nil },
 		// The last words of a program whose garbage collector was refused memory, and of one with a bug.
 		"collector": func(context.Context, io.Reader, io.Writer) error {
 			fmt.Fprint(os.Stderr, "SIGSEGV: segmentation violation\nPC=0x439fbd m=7 sigcode=1 addr=0x0\n\n")
