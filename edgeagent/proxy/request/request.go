@@ -6,6 +6,7 @@ package request
 import (
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/selector"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
@@ -212,6 +213,9 @@ func bounded(parts []string, query string) error {
 		// What follows a subresource belongs to whoever is behind it.
 		if i < 8 && len(part) > maxPart {
 			return badRequest("a part of the path is %d bytes long: at most %d are read", len(part), maxPart)
+		}
+		if i < 8 && !utf8.ValidString(part) {
+			return badRequest("a part of the path is not UTF-8: %q", part)
 		}
 	}
 	return nil

@@ -3,8 +3,10 @@
 package selector
 
 import (
+	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -93,6 +95,13 @@ func (l Labels) Matches(object map[string]string) bool {
 
 // ParseFields reads a field selector.
 func ParseFields(text string) (Fields, error) {
+	if text == "" {
+		return Fields{}, nil
+	}
+	if !utf8.ValidString(text) {
+		// No field of an object has such a value, and what means nothing has no canonical form.
+		return Fields{}, fmt.Errorf("field selector %q is not UTF-8", text)
+	}
 	parsed, err := fields.ParseSelector(text)
 	if err != nil {
 		return Fields{}, err
