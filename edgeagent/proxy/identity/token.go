@@ -37,7 +37,8 @@ func (c claims) name() string {
 		c.Subject != "system:serviceaccount:"+c.Cluster.Namespace+":"+c.Cluster.ServiceAccount.Name {
 		return ""
 	}
-	return strings.NewReplacer("%", "%25", "@", "%40").Replace(c.Subject) + "@" + c.Issuer
+	subject := strings.ReplaceAll(c.Subject, "%", "%25")
+	return strings.ReplaceAll(subject, "@", "%40") + "@" + c.Issuer
 }
 
 // audience is one string or several.

@@ -133,7 +133,7 @@ func (a *Authenticator) holds(c claims, issuer string) error {
 		return unauthenticated("the token is of the issuer %.100q, the cluster's is %q", c.Issuer, issuer)
 	case c.name() == "" || c.Cluster.ServiceAccount.UID == "":
 		return unauthenticated("the token is no service account's")
-	case !c.Audience.has(append(slices.Clone(a.cfg.Audiences), issuer)...):
+	case !c.Audience.has(issuer) && !c.Audience.has(a.cfg.Audiences...):
 		return unauthenticated("the token is for the audience %.200q, not for the API server", []string(c.Audience))
 	case c.Expiry == nil:
 		return unauthenticated("the token has no date of expiry")
