@@ -18,6 +18,8 @@ const (
 	Reported = "Reported"
 	// NodePoolReady: labels and annotations of the Node are as planned.
 	NodePoolReady = "NodePoolReady"
+	// Autonomous: cut off and rebooted, the node would come back with every pod it has.
+	Autonomous = "Autonomous"
 	// Synced: every node of the pool has the newest plan in force. The hub says it of a NodePool.
 	Synced = "Synced"
 )
@@ -103,6 +105,11 @@ const (
 	ReasonInvalid = "Invalid"
 	// ReasonNodeMissing: the Node object is not there yet: the kubelet has not registered.
 	ReasonNodeMissing = "NodeMissing"
+
+	// ReasonBootCovered: every request of a boot without link would be answered.
+	ReasonBootCovered = "BootCovered"
+	// ReasonBootIncomplete: a boot without link would want something that is not on the node.
+	ReasonBootIncomplete = "BootIncomplete"
 
 	// ReasonNodesNotReady: some nodes of the pool are not ready.
 	ReasonNodesNotReady = "NodesNotReady"
