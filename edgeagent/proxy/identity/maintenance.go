@@ -80,6 +80,7 @@ func (m *Maintenance) Run(ctx context.Context) {
 
 // pass does each job once; one's trouble is not another's.
 func (m *Maintenance) pass(ctx context.Context) error {
+	m.init()
 	var errs []error
 	for _, job := range []struct {
 		name string
