@@ -147,3 +147,47 @@ func TestSleeper(t *testing.T) {
 		n.want(condition.Ready, "Unknown Pending") // the plan has not been applied yet
 	})
 }
+
+// TestAnotherPoolNamesANewNode: a node that was enrolled without a pool, and has no plan yet, takes none that is contested. It
+// says which pools are at odds, and enrolling it again with --pool settles it.
+func TestAnotherPoolNamesANewNode(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	f.Push("dora", fleetrepo.One("rome", "n1", "rack", "1").File()) // who may change rome alone
+	state := tempState(t)
+	if e := enroll(t, f, state, "n1", ""); len(e.Warnings) != 1 || !strings.Contains(e.Warnings[0], "pools berlin and rome name node n1") {
+		t.Fatalf("%+v", e)
+	}
+	poll := func() *node {
+		a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: newFakeAPI()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { a.Close() })
+		n := &node{t: t, a: a, state: state}
+		n.must(n.poll())
+		return n
+	}
+	n := poll()
+	c := n.want(condition.PlanReady, "False "+condition.ReasonDuplicateNode)
+	for _, text := range []string{"pools berlin and rome name node n1", "holdfast-agent enroll … --pool berlin"} {
+		if !strings.Contains(c.Message, text) {
+			t.Errorf("message %q does not say %q", c.Message, text)
+		}
+	}
+	n.inForce("")
+	n.must(n.a.Close())
+	if e := enroll(t, f, state, "n1", "berlin"); !e.Already || e.Pool != "berlin" {
+		t.Fatalf("%+v", e)
+	}
+	if e := enroll(t, f, state, "n1", ""); e.Pool != "berlin" || len(e.Warnings) != 0 { // renewing credentials forgets it not
+		t.Fatalf("%+v", e)
+	}
+	n = poll()
+	n.inForce("7")
+	n.want(condition.PlanReady, "True Planned")
+	n.must(n.a.Close())
+	if e := enroll(t, f, state, "n1", "rome"); e.Pool != "berlin" || len(e.Warnings) != 1 || !strings.Contains(e.Warnings[0], "movedTo") {
+		t.Fatalf("%+v", e)
+	}
+}

@@ -66,6 +66,7 @@ func find(ctx context.Context, f pools, commit, node string) (*plan.Node, error)
 		return nil, err
 	}
 	var found *plan.Node
+	var naming []string // the pools that name the node
 	var broken []error
 	for _, name := range names {
 		p, err := f.Pool(ctx, commit, name)
@@ -76,16 +77,14 @@ func find(ctx context.Context, f pools, commit, node string) (*plan.Node, error)
 			broken = append(broken, fmt.Errorf("pool %s: %w", name, err))
 			continue
 		}
-		n := p.Node(node)
-		switch {
-		case n == nil:
-		case found != nil:
-			return nil, nothing(condition.ReasonDuplicateNode, "pools %s and %s both name node %s: remove it from one", found.Pool, name, node)
-		default:
-			found = n
+		if n := p.Node(node); n != nil {
+			found, naming = n, append(naming, name)
 		}
 	}
 	switch {
+	case len(naming) > 1: // whoever may change one of them must not be able to have the node
+		return nil, nothing(condition.ReasonDuplicateNode, "pools %s name node %s, which was enrolled without a pool: name it in one of them only, or say which is right by enrolling again, as before and with --pool (holdfast-agent enroll … --pool %s)",
+			strings.Join(naming, " and "), node, naming[0])
 	case found != nil:
 		return found, nil
 	case len(broken) > 0:

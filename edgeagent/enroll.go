@@ -198,6 +198,9 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 	if kept.Enrolment.Node != e.Node || kept.Trust.Anchor != o.Anchor {
 		return Enrolled{}, fmt.Errorf("%s is enrolled as node %s of fleet %s with anchor %s: run holdfast-agent unenroll first to change that", o.State, kept.Enrolment.Node, kept.Trust.Fleet, kept.Trust.Anchor)
 	}
+	if e.Pool == "" {
+		e.Pool = kept.Enrolment.Pool
+	}
 	f, err := followerOf(o.State, e, creds.auth, o.Log) // checks address and credentials
 	if err != nil {
 		return Enrolled{}, err
@@ -217,7 +220,11 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 	if err := st.SetEnrolment(e); err != nil {
 		return Enrolled{}, err
 	}
-	return Enrolled{Status: statusOf(st.Contents()), Already: true}, nil
+	result := Enrolled{Status: statusOf(st.Contents()), Already: true}
+	if o.Pool != "" && result.Pool != o.Pool {
+		result.Warnings = append(result.Warnings, fmt.Sprintf("the plan in force says that the node is in pool %s, and stays: to move it to %s say so in the fleet repo (movedTo)", result.Pool, o.Pool))
+	}
+	return result, nil
 }
 
 // cleanUp takes away what a failed enrolment made. A folder that was there before stays.

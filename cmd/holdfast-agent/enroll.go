@@ -29,7 +29,8 @@ With --kubeconfig the kubelet is put behind the autonomy proxy: its kubeconfig i
 certificate itself. What was there stays beside each file; unenroll, or proxy detach, puts it back. --proxy=false leaves the kubelet
 as it is.
 
-Enrolling again with the same node and anchor renews credentials and addresses and touches neither trust nor plan.`,
+Enrolling again with the same node and anchor renews credentials and addresses, and --pool for a node that has no plan yet. It touches
+neither trust nor plan.`,
 		Example: `  holdfast-agent enroll --node till-1 --repo https://git.example.com/fleet --branch main \
       --anchor 4f0c5b1d2a7e9c3b8d6f1e0a5c4b3d2e1f0a9b8c --kubeconfig /etc/kubernetes/kubelet.conf
   holdfast-agent enroll --node press-7 --pool factory --repo git@git.example.com:fleet --branch main \
