@@ -2,34 +2,167 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/upstream"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+)
+
+const (
+	// headerTime is how long TLS, and the headers of a request, may take; idleTime how long a connection may have nothing to do.
+	headerTime, idleTime = 10 * time.Second, 2 * time.Minute
+	// maxHeaders bounds a request's headers. Tokens are the largest thing in them.
+	maxHeaders = 64 << 10
+	// nodeStreams and podStreams bound the requests under way on one connection. A kubelet has a watch for every Secret and ConfigMap.
+	nodeStreams, podStreams = 2000, 250
+	// shutdownTime is how long requests under way may go on once the server stops. Watches never end by themselves.
+	shutdownTime = 200 * time.Millisecond
 )
 
 // Server is the proxy's server. It is safe for concurrent use.
 type Server struct {
-	cfg Config
+	cfg      Config
+	log      *slog.Logger
+	metrics  *metrics
+	settings atomic.Pointer[never]
+	feeds    *feeds
+	pages    pages
+	budget   budget
+	crowds   []*crowd
+	busy     busy
+	active   sync.WaitGroup
+	states   chan struct{} // the link's state may have changed
+	stopped  chan struct{} // closed once requests under way are cut off
 }
 
 // New makes a server. It accepts nothing before Run.
-func New(cfg Config) (*Server, error) { return &Server{cfg: cfg}, nil }
-
-// Run serves until ctx ends and every request is done or cut off.
-func (s *Server) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, "", http.StatusServiceUnavailable)
+func New(cfg Config) (*Server, error) {
+	if len(cfg.Listeners) == 0 {
+		return nil, errors.New("the proxy has no address to serve at")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Spread == 0 {
+		cfg.Spread = 5 * time.Second
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, states: make(chan struct{}, 1), stopped: make(chan struct{})}
+	s.metrics = newMetrics(s)
+	s.feeds = newFeeds(s)
+	s.SetSettings(cfg.Settings)
+	for range cfg.Listeners {
+		s.crowds = append(s.crowds, newCrowd())
+	}
+	cfg.Link.Subscribe(func(upstream.State) {
+		select {
+		case s.states <- struct{}{}:
+		default:
+		}
+	})
+	return s, nil
 }
 
-// SetSettings puts new settings in force.
-func (s *Server) SetSettings(Settings) {}
+// SetSettings puts new settings in force. What is cached already stays until it is read again.
+func (s *Server) SetSettings(settings Settings) { s.settings.Store(newNever(settings.NeverCache)) }
 
 // Relist reads a scope anew from upstream, soon: the store gave up following it.
-func (s *Server) Relist(key scope.Key) {}
+func (s *Server) Relist(key scope.Key) { s.feeds.relist(key) }
 
-// Collector gives the server's metrics.
-func (s *Server) Collector() prometheus.Collector { return nil }
+// Run serves until ctx ends and every request is done or cut off.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.follow(ctx) })
+	s.feeds.life.begin(ctx)
+	wg.Go(func() { s.prefetch(ctx) })
+	failed := make(chan error, len(s.cfg.Listeners))
+	var servers []*http.Server
+	for i, l := range s.cfg.Listeners {
+		server := s.server(l)
+		servers = append(servers, server)
+		wg.Go(func() {
+			err := server.Serve(tls.NewListener(&door{l.Listener, s.crowds[i]}, s.tls()))
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve proxy at %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	cancel()
+	s.shutdown(servers)
+	close(s.stopped)
+	wg.Wait()
+	s.active.Wait()
+	s.feeds.life.end()
+	return err
+}
+
+func (s *Server) tls() *tls.Config {
+	conf := s.cfg.TLS.Clone()
+	conf.NextProtos = []string{"h2", "http/1.1"}
+	return conf
+}
+
+func (s *Server) server(l Listener) *http.Server {
+	streams := nodeStreams
+	if l.Pods {
+		streams = podStreams
+	}
+	return &http.Server{
+		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaders, ConnContext: withGuest,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReceiveBufferPerStream: 256 << 10},
+	}
+}
+
+func (s *Server) shutdown(servers []*http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, server := range servers {
+		wg.Go(func() {
+			if server.Shutdown(ctx) != nil {
+				server.Close()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// follow tells package offline whose turn it is.
+func (s *Server) follow(ctx context.Context) {
+	was := upstream.Connecting
+	for {
+		state := s.cfg.Link.State()
+		if state != was {
+			was = state
+			s.metrics.state(state)
+			switch state {
+			case upstream.Online:
+				s.cfg.Offline.Online()
+			case upstream.Offline:
+				s.cfg.Offline.Offline()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.states:
+		}
+	}
+}

@@ -290,3 +290,6 @@ func (c *Cable) copy(from, to net.Conn) {
 	from.Close()
 	to.Close()
 }
+
+// Direct is the API server without the cable.
+func (a *API) Direct() string { return a.server.URL }

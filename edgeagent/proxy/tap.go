@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/wire"
+	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+)
+
+// tap sees a copy of an answer's body, and keeps what it understands. It never disturbs the client: what it cannot keep is counted,
+// and the scope is read anew.
+type tap interface {
+	take(p []byte)
+	// between tells whether what was taken so far ends between two events of a watch.
+	between() bool
+	// done is called once, at the end. whole: upstream said that the body is complete.
+	done(whole bool)
+}
+
+// shape is what a client asked to have objects turned into.
+type shape int
+
+const (
+	plain shape = iota
+	metadataOnly
+	table
+)
+
+// shapeOf reads Accept: kube-apiserver takes the first it can serve, and it can serve both.
+func shapeOf(h http.Header) shape {
+	first, _, _ := strings.Cut(h.Get("Accept"), ",")
+	switch {
+	case strings.Contains(first, "as=PartialObjectMetadata"):
+		return metadataOnly
+	case strings.Contains(first, "as=Table"):
+		return table
+	}
+	return plain
+}
+
+// encodingOf tells in which encoding an answer is. Not ok: in none that is kept.
+func encodingOf(h http.Header) (scope.Encoding, bool) {
+	media, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	switch strings.TrimSpace(media) {
+	case typeJSON:
+		return scope.JSON, true
+	case typeProtobuf:
+		return scope.Protobuf, true
+	}
+	return 0, false
+}
+
+// trusted tells whether what the caller reads may be kept under its name. Upstream has taken its token; where tokens can be verified
+// without upstream, this one must stand that too, or it would be answered to nobody.
+func (c *call) trusted() bool {
+	if c.caller.Node {
+		return true
+	}
+	if c.caller.Name == "" || c.caller.Impersonates {
+		return false
+	}
+	if _, ok, err := c.s.cfg.Store.Document(c.s.node(), identity.JWKSPath); err != nil || !ok {
+		return true
+	}
+	return c.s.cfg.Authenticator.Verify(c.r.Context(), c.caller) == nil
+}
+
+// tap gives what sees the answer's body, or nil. It acts on refusals at once.
+func (c *call) tap(resp *http.Response) tap {
+	if c.err != nil || c.r.Method != http.MethodGet || !c.trusted() {
+		return nil
+	}
+	if d := c.document(resp); d != nil {
+		return d
+	}
+	if !c.req.Resourceful() || c.req.Subresource != "" || c.req.Options.Shard != "" || !c.s.keeps(c.req.Resource) {
+		return nil
+	}
+	key := c.req.Key(c.caller.Name)
+	form := shapeOf(c.r.Header)
+	key.Metadata = form == metadataOnly
+	encoding, ok := encodingOf(resp.Header)
+	switch {
+	case resp.StatusCode == http.StatusForbidden:
+		c.forbidden(key)
+	case resp.StatusCode == http.StatusNotFound && c.req.Verb == "get":
+		c.s.cfg.Store.Forget(key)
+	case resp.StatusCode != http.StatusOK, form == table, !ok:
+	case c.req.Verb == "get":
+		return unzipped(resp, &objectTap{s: c.s, key: key, scanner: wire.NewObjectScanner(encoding, wire.Limits{}), options: c.req.Options.ResourceVersion})
+	case c.req.Verb == "list":
+		return unzipped(resp, c.s.listTap(key, encoding, c.req.Options))
+	case c.req.Verb == "watch":
+		return unzipped(resp, c.s.watchTap(c, key, encoding))
+	}
+	return nil
+}
+
+// forbidden forgets what upstream refuses to this caller now. The refusal of one object, or of one query, says nothing of the others: a
+// node may read a Secret only as long as one of its pods names it.
+func (c *call) forbidden(key scope.Key) {
+	if key.Name != "" || key.Labels != "" || key.Fields != "" {
+		c.s.cfg.Store.Forget(key)
+		return
+	}
+	c.s.cfg.Store.Drop(key.Identity, key.Resource, key.Namespace)
+}
+
+// objectTap keeps the answer to a GET.
+type objectTap struct {
+	s       *Server
+	key     scope.Key
+	scanner *wire.ObjectScanner
+	options string // resourceVersion
+	err     error
+}
+
+func (t *objectTap) take(p []byte) {
+	if t.err == nil {
+		_, t.err = t.scanner.Write(p)
+	}
+}
+
+func (t *objectTap) between() bool { return false }
+
+func (t *objectTap) done(whole bool) {
+	if !whole {
+		return
+	}
+	var item scope.Item
+	if t.err == nil {
+		item, t.err = t.scanner.Close("", "")
+	}
+	switch {
+	case t.err != nil:
+		t.s.unkept(t.key, t.err)
+	case t.s.behind(t.key, item.Version, t.options): // upstream's own cache was behind
+	default:
+		t.s.cfg.Store.Put(t.key, item)
+	}
+}
+
+// behind tells whether an answer is older than what is kept, because the client was content with any: a server's cache may be behind
+// another's. A client that asked for the newest and got older gets the truth: upstream was restored.
+func (s *Server) behind(key scope.Key, version, asked string) bool {
+	if asked == "" {
+		return false
+	}
+	info, ok := s.cfg.Store.Info(key)
+	if !ok {
+		return false
+	}
+	older, _ := scope.Older(version, info.Version)
+	return older
+}
+
+// unkept notes that an answer could not be kept.
+func (s *Server) unkept(key scope.Key, err error) {
+	reason := "Malformed"
+	switch {
+	case errors.Is(err, wire.ErrTruncated):
+		reason = "Truncated"
+	case errors.Is(err, wire.ErrTooLarge), errors.Is(err, errBudget):
+		reason = "TooLarge"
+	}
+	s.metrics.tees.WithLabelValues(reason).Inc()
+	s.log.Warn("an answer could not be kept", "resource", key.Resource.String(), "namespace", key.Namespace, "name", key.Name, "identity", key.Identity, "err", err)
+}
+
+// errBudget says that too much would have to be held in memory.
+var errBudget = errors.New("more is being read than may be held in memory at once")
+
+// maxHeld bounds what all taps together hold of lists that are not complete yet.
+const maxHeld = 96 << 20
+
+// budget counts bytes that are held.
+type budget struct{ held atomic.Int64 }
+
+// share is one tap's part of the budget.
+type share struct {
+	budget *budget
+	bytes  int64
+}
+
+// add takes more of the budget.
+func (s *share) add(n int) error {
+	if s.budget.held.Add(int64(n)) > maxHeld {
+		s.budget.held.Add(int64(-n))
+		return errBudget
+	}
+	s.bytes += int64(n)
+	return nil
+}
+
+// free gives it back.
+func (s *share) free() {
+	s.budget.held.Add(-s.bytes)
+	s.bytes = 0
+}
+
+// unzipped puts a decompressor before a tap if the answer is compressed.
+func unzipped(resp *http.Response, t tap) tap {
+	switch resp.Header.Get("Content-Encoding") {
+	case "":
+		return t
+	case "gzip":
+	default:
+		t.done(false)
+		return nil
+	}
+	r, w := io.Pipe()
+	z := &zipTap{to: t, in: w, ended: make(chan error, 1)}
+	go func() {
+		gz, err := gzip.NewReader(r)
+		if err == nil {
+			buf := make([]byte, 8<<10)
+			var n int
+			for err == nil {
+				n, err = gz.Read(buf)
+				if n > 0 {
+					t.take(buf[:n])
+				}
+			}
+		}
+		r.CloseWithError(io.ErrClosedPipe)
+		z.ended <- err
+	}()
+	return z
+}
+
+// zipTap decompresses on the way to another tap.
+type zipTap struct {
+	to    tap
+	in    *io.PipeWriter
+	ended chan error
+}
+
+func (z *zipTap) take(p []byte) { z.in.Write(p) } // an error is seen at the other end
+func (z *zipTap) between() bool { return false }
+
+func (z *zipTap) done(whole bool) {
+	if whole {
+		z.in.Close()
+	} else {
+		z.in.CloseWithError(io.ErrUnexpectedEOF)
+	}
+	err := <-z.ended
+	z.to.done(whole && err == io.EOF)
+}
