@@ -43,7 +43,8 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { os.RemoveAll(state) })
 			e.Values[fleetKey{}] = f
-			for k, v := range map[string]string{"REPO": f.URL, "CA": f.CA, "ANCHOR": f.Anchor(), "STATE": filepath.Join(state, "s"), "NO_COLOR": "1", "HOLDFAST_PROGRESS": "off"} {
+			for k, v := range map[string]string{"REPO": f.URL, "CA": f.CA, "ANCHOR": f.Anchor(), "STATE": filepath.Join(state, "s"), "NO_COLOR": "1", "HOLDFAST_PROGRESS": "off",
+				"GORACE": "atexit_sleep_ms=0"} { // with the race detector each program would wait a second at its end
 				e.Setenv(k, v)
 			}
 			return nil

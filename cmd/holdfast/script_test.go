@@ -35,7 +35,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			for _, kv := range []string{"EXAMPLE=" + example, "CUE_REGISTRY=none", "HOLDFAST_PROGRESS=off", "HOME=" + e.WorkDir, "XDG_CACHE_HOME=" + filepath.Join(e.WorkDir, ".cache"), "GIT_CONFIG_NOSYSTEM=1", "TZ=Asia/Tokyo", "NO_COLOR=1", "SSH_AUTH_SOCK="} {
+			for _, kv := range []string{"EXAMPLE=" + example, "CUE_REGISTRY=none", "HOLDFAST_PROGRESS=off", "HOME=" + e.WorkDir, "XDG_CACHE_HOME=" + filepath.Join(e.WorkDir, ".cache"), "GIT_CONFIG_NOSYSTEM=1", "TZ=Asia/Tokyo", "NO_COLOR=1", "SSH_AUTH_SOCK=",
+				"GORACE=atexit_sleep_ms=0"} { // with the race detector each program would wait a second at its end
 				k, v, _ := strings.Cut(kv, "=")
 				e.Setenv(k, v)
 			}
