@@ -27,6 +27,7 @@ func TestObjects(t *testing.T) {
 		"ValidatingAdmissionPolicyBinding/holdfast-node-marks",
 		"ClusterRole/holdfast-node",
 		"ClusterRoleBinding/holdfast-node",
+		"ClusterRoleBinding/holdfast-node-issuer-discovery",
 		"ClusterRole/holdfast-hub",
 		"ClusterRole/holdfast-hub-state",
 		"ClusterRole/holdfast-view",
