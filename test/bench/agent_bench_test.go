@@ -37,15 +37,14 @@ func agentProcess(b *testing.B, s *site) (*lab.Process, edgeagent.Control) {
 		Args: []string{"run", "--state", state, "--address", "127.0.0.1:0", "--config", os.DevNull}})
 	check(b, err)
 	control := edgeagent.Control{State: state}
-	waitReady(b, control)
+	check(b, ready(b.Context(), control))
 	return p, control
 }
 
-// waitReady waits until an agent says that all is well and that the cluster heard so.
-func waitReady(b *testing.B, control edgeagent.Control) {
-	b.Helper()
-	until(b, 2*time.Minute, "agent is ready", func() error {
-		s, err := control.Status(b.Context())
+// ready waits until an agent says that all is well and that the cluster heard so.
+func ready(ctx context.Context, control edgeagent.Control) error {
+	return poll(ctx, 2*time.Minute, "agent is ready", func() error {
+		s, err := control.Status(ctx)
 		if err != nil {
 			return err
 		}
@@ -70,13 +69,13 @@ func BenchmarkIdleAgent(b *testing.B) {
 	agent, _ := agentProcess(b, s)
 	// What the start changed is written within half a minute; idle begins after that.
 	watch(b, agent, 45*time.Second)
-	requests, polls := total(s.apiRequests(b)), len(s.git.Requests())
+	requests, polls := s.apiRequests(b), len(s.git.Requests())
 	syncs := watch(b, agent, length)
 	b.ReportMetric(memoryKB(b, agent.PID(), "VmRSS")/1024, "resident-MB")
 	b.ReportMetric(memoryKB(b, agent.PID(), "RssAnon")/1024, "anon-MB")
 	b.ReportMetric(float64(syncs), "fsyncs")
 	b.ReportMetric(length.Minutes(), "minutes")
-	b.ReportMetric(float64(total(s.apiRequests(b))-requests)/length.Minutes(), "api-requests/minute")
+	b.ReportMetric(float64(s.apiRequests(b)-requests)/length.Minutes(), "api-requests/minute")
 	b.ReportMetric(float64(len(s.git.Requests())-polls)/length.Minutes(), "git-requests/minute")
 	b.ReportMetric(0, "ns/op") // a time would say nothing
 }
@@ -107,12 +106,4 @@ func watch(b *testing.B, p *lab.Process, length time.Duration) int {
 	data, err := os.ReadFile(log)
 	check(b, err)
 	return len(syncCall.FindAll(data, -1))
-}
-
-func total(count map[string]int) int {
-	sum := 0
-	for _, n := range count {
-		sum += n
-	}
-	return sum
 }

@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -13,9 +15,9 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfast-dev/holdfast/edgeagent"
-	"os"
 )
 
 // cost is what one agent of a crowd costs.
@@ -47,43 +49,43 @@ func BenchmarkCrowd(b *testing.B) {
 	}
 }
 
-// crowdPoll is how often the agents of a crowd poll.
-const crowdPoll = time.Minute
+// crowdPoll is how often the agents of a crowd poll: twice as often as by default, to have half of the waiting.
+const crowdPoll = 30 * time.Second
+
+// atOnce is how many agents start at the same time. On a fleet each has a machine of its own: here more would only
+// wait for each other's children.
+var atOnce = 2 * runtime.NumCPU()
 
 func crowd(b *testing.B, agents int) cost {
+	step := progress(b)
 	s := newSite(b, agents, crowdPoll)
 	states := enrollAll(b, s, agents)
+	step("enrolled")
 	heap, anon := memoryNow(b)
-	api, git := total(s.apiRequests(b)), len(s.git.Requests())
+	api, git := s.apiRequests(b), len(s.git.Requests())
 	since := func() (float64, float64) {
-		nowAPI, nowGit := total(s.apiRequests(b)), len(s.git.Requests())
+		nowAPI, nowGit := s.apiRequests(b), len(s.git.Requests())
 		defer func() { api, git = nowAPI, nowGit }()
 		return float64(nowAPI-api) / float64(agents), float64(nowGit-git) / float64(agents)
 	}
 	stop := runAll(b, states)
 	defer stop()
-	for _, state := range states {
-		waitReady(b, edgeagent.Control{State: state})
-	}
 	settle(b, s)
+	step("started")
 	var c cost
 	c.startAPI, c.startGit = since()
 
 	s.relabel("changed")
-	until(b, 10*time.Minute, "every node has the new label", func() error {
-		for i := range agents {
-			if got, err := s.label(b.Context(), nodeName(i)); err != nil || got != "changed" {
-				return fmt.Errorf("node %s has %q: %v", nodeName(i), got, err)
-			}
-		}
-		return nil
-	})
+	waitLabels(b, s, agents, "changed")
 	settle(b, s)
+	step("changed")
 	c.changeAPI, c.changeGit = since()
 
-	pause(b, 2*crowdPoll)
+	const idle = 2 * crowdPoll
+	pause(b, idle)
+	step("watched idle")
 	c.idleAPI, c.idleGit = since()
-	c.idleAPI, c.idleGit = c.idleAPI/2, c.idleGit/2
+	c.idleAPI, c.idleGit = c.idleAPI/idle.Minutes(), c.idleGit/idle.Minutes()
 	nowHeap, nowAnon := memoryNow(b)
 	c.heapKB, c.anonKB = (nowHeap-heap)/float64(agents), (nowAnon-anon)/float64(agents)
 	return c
@@ -98,7 +100,7 @@ func enrollAll(b *testing.B, s *site, agents int) []string {
 	b.Cleanup(func() { check(b, os.RemoveAll(dir)) })
 	states := make([]string, agents)
 	group, ctx := errgroup.WithContext(b.Context())
-	group.SetLimit(2 * runtime.NumCPU())
+	group.SetLimit(atOnce)
 	for i := range states {
 		states[i] = filepath.Join(dir, fmt.Sprint(i))
 		group.Go(func() error { return s.enroll(ctx, i, states[i]) })
@@ -107,32 +109,72 @@ func enrollAll(b *testing.B, s *site, agents int) []string {
 	return states
 }
 
-// runAll runs an agent on each state folder in this process, and gives what ends them all.
+// runAll runs an agent on each state folder in this process, waits until all are ready, and gives what ends them.
 func runAll(b *testing.B, states []string) func() {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
-	var wg sync.WaitGroup
+	var running sync.WaitGroup
 	stop := func() {
 		cancel()
-		wg.Wait()
+		running.Wait()
 	}
+	var starting errgroup.Group
+	starting.SetLimit(atOnce)
 	for _, state := range states {
-		agent, err := edgeagent.Open(edgeagent.Options{
-			Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress}, Version: "bench"})
-		if err != nil {
-			stop()
-			b.Fatal(err)
-		}
-		wg.Go(func() {
-			if err := agent.Run(ctx); err != nil {
-				b.Error(err)
+		starting.Go(func() error {
+			agent, err := edgeagent.Open(edgeagent.Options{
+				Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress}, Version: "bench"})
+			if err != nil {
+				return err
 			}
-			if err := agent.Close(); err != nil {
-				b.Error(err)
-			}
+			running.Go(func() {
+				if err := errors.Join(agent.Run(ctx), agent.Close()); err != nil {
+					b.Error(err)
+				}
+			})
+			return ready(ctx, edgeagent.Control{State: state})
 		})
 	}
+	if err := starting.Wait(); err != nil {
+		stop()
+		b.Fatal(err)
+	}
 	return stop
+}
+
+// waitLabels waits until every node has the label that relabel changes. A node that has it is not asked again, so that what is
+// measured is the agents' work and not this.
+func waitLabels(b *testing.B, s *site, nodes int, want string) {
+	b.Helper()
+	next := 0
+	until(b, 10*time.Minute, "every node has the new label", func() error {
+		for ; next < nodes; next++ {
+			if got, err := s.label(b.Context(), nodeName(next)); err != nil || got != want {
+				return fmt.Errorf("node %s has %q: %v", nodeName(next), got, err)
+			}
+		}
+		return nil
+	})
+}
+
+// progress gives a function that says how long a step took, and the processor time of it: of this process, whose agents
+// and benchmark are one, and of its children, which are the agents' and the Git server's.
+func progress(b *testing.B) func(what string) {
+	began, own, children := time.Now(), used(b, unix.RUSAGE_SELF), used(b, unix.RUSAGE_CHILDREN)
+	return func(what string) {
+		now, nowOwn, nowChildren := time.Now(), used(b, unix.RUSAGE_SELF), used(b, unix.RUSAGE_CHILDREN)
+		b.Logf("%s in %.1f s, with %.1f s of processor time here and %.1f s in children", what,
+			now.Sub(began).Seconds(), (nowOwn - own).Seconds(), (nowChildren - children).Seconds())
+		began, own, children = now, nowOwn, nowChildren
+	}
+}
+
+// used gives the processor time of this process, or of its children that ended.
+func used(b *testing.B, who int) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	check(b, unix.Getrusage(who, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // settle waits until the nodes have asked nothing of the API server for five seconds.
@@ -140,13 +182,12 @@ func settle(b *testing.B, s *site) {
 	b.Helper()
 	last, since := -1, time.Now()
 	until(b, 5*time.Minute, "the API server is quiet", func() error {
-		if now := total(s.apiRequests(b)); now != last {
+		if now := s.apiRequests(b); now != last {
 			last, since = now, time.Now()
 		}
 		if time.Since(since) < 5*time.Second {
 			return fmt.Errorf("%d requests so far", last)
 		}
-		pause(b, 200*time.Millisecond)
 		return nil
 	})
 }
