@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,7 +24,7 @@ func nodePool(p *plan.Pool, observed *v1alpha1.NodePool) *v1alpha1.NodePool {
 	want := observed.DeepCopy()
 	want.Name = p.Name
 	want.Labels = with(observed.Labels, ownLabels)
-	want.Spec = v1alpha1.NodePoolSpec{Fleet: p.Fleet, DisplayName: p.DisplayName, Type: p.Type}
+	want.Spec = v1alpha1.NodePoolSpec{Fleet: p.Fleet, DisplayName: p.DisplayName, Type: p.Type, AutonomySeconds: int64(time.Duration(p.AutonomyDuration) / time.Second)}
 	for k, v := range p.Labels {
 		if !plan.Reserved(k) {
 			if want.Spec.Labels == nil {

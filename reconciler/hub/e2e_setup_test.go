@@ -51,7 +51,13 @@ type world struct {
 
 func newWorld(t *testing.T, fleetID string, pools verifytest.Files) *world {
 	t.Helper()
-	w := &world{t: t, fleet: fleetID, lab: labtest.Shared(t)}
+	return newWorldIn(t, labtest.Shared(t), "hub-"+fleetID, fleetID, pools)
+}
+
+// newWorldIn is newWorld in a lab of the test's own, with a hub that is the user.
+func newWorldIn(t *testing.T, l *lab.Lab, user, fleetID string, pools verifytest.Files) *world {
+	t.Helper()
+	w := &world{t: t, fleet: fleetID, lab: l}
 	cfg := w.config(w.lab.AdminKubeconfig(), nil)
 	dyn, err := dynamic.NewForConfig(cfg)
 	w.must(err)
@@ -64,18 +70,18 @@ func newWorld(t *testing.T, fleetID string, pools verifytest.Files) *world {
 	w.admin, err = client.New(cfg, client.Options{Scheme: scheme})
 	w.must(err)
 
-	user := "hub-" + fleetID
+	binding := "hub-" + fleetID
 	for _, args := range [][]string{
 		{"create", "namespace", fleetID},
-		{"create", "clusterrolebinding", user, "--clusterrole=holdfast-hub", "--user=" + user},
-		{"create", "rolebinding", user, "-n", fleetID, "--clusterrole=holdfast-hub-state", "--user=" + user},
+		{"create", "clusterrolebinding", binding, "--clusterrole=holdfast-hub", "--user=" + user},
+		{"create", "rolebinding", binding, "-n", fleetID, "--clusterrole=holdfast-hub-state", "--user=" + user},
 	} {
 		out, err := w.lab.Kubectl(t.Context(), args...)
 		if err != nil {
 			t.Fatal(out, err)
 		}
 	}
-	file, err := w.lab.Kubeconfig(user, user)
+	file, err := w.lab.Kubeconfig(binding, user)
 	w.asHub = w.config(file, err)
 
 	root := t.TempDir()

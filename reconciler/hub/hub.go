@@ -124,6 +124,7 @@ func newManager(cfg Config) (manager.Manager, error) {
 		HealthProbeBindAddress:        "0",
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&corev1.Node{}: {Transform: slimNode},
+			&corev1.Pod{}:  runningPods(),
 		}},
 		Controller: config.Controller{MaxConcurrentReconciles: 16, SkipNameValidation: new(true), RecoverPanic: new(false)},
 	})
@@ -169,9 +170,13 @@ func compose(cfg Config, mgr manager.Manager, metrics *metrics) error {
 	})); err != nil {
 		return err
 	}
-	return addControllers(mgr, spread,
+	err = addControllers(mgr, spread,
 		&pools{client: mgr.GetClient(), board: b, clock: cfg.Clock, log: cfg.Log, metrics: metrics, event: tell},
 		&nodes{client: mgr.GetClient(), board: b, log: cfg.Log, event: tell})
+	if err != nil {
+		return err
+	}
+	return addPods(mgr, &pods{client: mgr.GetClient(), board: b, log: cfg.Log})
 }
 
 func addControllers(mgr manager.Manager, spread *spreader, p *pools, n *nodes) error {

@@ -39,6 +39,14 @@ var resources = map[schema.GroupVersionKind]string{
 	{Group: "rbac.authorization.k8s.io", Version: "v1", Kind: "ClusterRoleBinding"}:                  "clusterrolebindings",
 	{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingAdmissionPolicy"}:        "validatingadmissionpolicies",
 	{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingAdmissionPolicyBinding"}: "validatingadmissionpolicybindings",
+	{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "MutatingAdmissionPolicy"}:          "mutatingadmissionpolicies",
+	{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "MutatingAdmissionPolicyBinding"}:   "mutatingadmissionpolicybindings",
+}
+
+// optional tells whether a cluster may do without a kind. Mutating policies are served from Kubernetes 1.36 on; without them the hub
+// does what they do, a moment later.
+func optional(kind schema.GroupVersionKind) bool {
+	return kind.Kind == "MutatingAdmissionPolicy" || kind.Kind == "MutatingAdmissionPolicyBinding"
 }
 
 // Objects gives what is installed, in the order in which it is applied.
@@ -116,6 +124,8 @@ const (
 	Created   Outcome = "created"
 	Changed   Outcome = "changed"
 	Unchanged Outcome = "unchanged"
+	// Skipped: the cluster does not serve the kind, and can do without.
+	Skipped Outcome = "skipped: this cluster does not serve the kind, and can do without"
 )
 
 // Step is one object and what became of it.
@@ -148,6 +158,9 @@ func apply(ctx context.Context, cluster dynamic.Interface, obj *unstructured.Uns
 		return "", err
 	}
 	after, err := client.Apply(ctx, obj.GetName(), obj, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
+	if apierrors.IsNotFound(err) && optional(kind) {
+		return Skipped, nil
+	}
 	if err != nil {
 		return "", err
 	}

@@ -61,6 +61,12 @@ type NodePoolSpec struct {
 	// +listMapKey=effect
 	// +kubebuilder:validation:MaxItems=64
 	Taints []Taint `json:"taints,omitempty"`
+	// autonomySeconds is for how long pods of the pool's nodes are kept on a node that cannot be reached. Without it the pods'
+	// own tolerations say, which mostly is 300 seconds.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=36000000000
+	AutonomySeconds int64 `json:"autonomySeconds,omitempty"`
 }
 
 // LabelValue is the value of a label.
