@@ -53,9 +53,7 @@ func diffStatus(resource string, base, final map[string]any) map[string]any {
 		key, merges := mergeKeys[resource]["status."+field]
 		switch value := value.(type) {
 		case map[string]any:
-			whole := maps.Clone(value)
-			whole[patchDirective] = "replace"
-			patch[field] = whole
+			patch[field] = whole(object(base, field), value)
 		case []any:
 			switch {
 			case field == "conditions":
@@ -73,6 +71,24 @@ func diffStatus(resource string, base, final map[string]any) map[string]any {
 	return patch
 }
 
+// whole gives all of an object, and takes away what it does not have any more. ($patch: replace would do so more simply, but not if
+// upstream has lost the object.)
+func whole(base, final map[string]any) map[string]any {
+	out := map[string]any{}
+	for field := range base {
+		if _, ok := final[field]; !ok {
+			out[field] = nil
+		}
+	}
+	for field, value := range final {
+		if sub, ok := value.(map[string]any); ok {
+			value = whole(object(base, field), sub)
+		}
+		out[field] = value
+	}
+	return out
+}
+
 func diffConditions(resource string, base, final []any) []any {
 	patch := []any{}
 	for _, c := range final {
@@ -80,13 +96,13 @@ func diffConditions(resource string, base, final []any) []any {
 		if !ok || slices.ContainsFunc(base, func(b any) bool { return reflect.DeepEqual(b, c) }) {
 			continue
 		}
-		whole := maps.Clone(condition)
+		complete := maps.Clone(condition)
 		for _, field := range optional[resource] {
-			if _, ok := whole[field]; !ok {
-				whole[field] = nil
+			if _, ok := complete[field]; !ok {
+				complete[field] = nil
 			}
 		}
-		patch = append(patch, whole)
+		patch = append(patch, complete)
 	}
 	for _, b := range base {
 		kind := identity(b, "type")

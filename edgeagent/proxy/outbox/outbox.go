@@ -7,10 +7,12 @@ package outbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -82,8 +84,12 @@ type lock struct {
 	waiting int
 }
 
-// New reads what is left from before. A value that cannot be read is an error: it was promised to be kept.
+// New reads what is left from before. What cannot be read was promised to be kept and is lost: that is reported, and is no
+// reason to lose the rest.
 func New(cfg Config) (*Outbox, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("open outbox: there is no store")
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -95,12 +101,16 @@ func New(cfg Config) (*Outbox, error) {
 	}
 	o := &Outbox{cfg: cfg, statuses: map[Ref]Status{}, locks: map[Ref]*lock{}, changed: make(chan struct{})}
 	for queued, err := range cfg.Store.Pending(StatusBucket) {
-		if err != nil {
-			return nil, fmt.Errorf("read outbox: %w", err)
+		var s Status
+		if err == nil {
+			s, err = decode(queued)
 		}
-		s, err := decode(queued)
 		if err != nil {
-			return nil, err
+			o.count(answer{code: http.StatusUnprocessableEntity, why: err.Error()}, "status "+queued.Key)
+			if queued.Key != "" {
+				cfg.Store.Done(StatusBucket, queued.Key, queued.Seq)
+			}
+			continue
 		}
 		o.change++
 		s.Change = o.change

@@ -122,7 +122,7 @@ func (m merger) field(path string, object map[string]any, field string, value an
 		case !merges:
 			object[field] = value
 		case key == "":
-			object[field] = union(have, value)
+			object[field] = sorted(union(have, value), value, have, key)
 		default:
 			object[field], err = m.lists(path, key, have, value)
 		}
@@ -173,7 +173,7 @@ func (m merger) lists(path, key string, have, patch []any) ([]any, error) {
 		}
 		out[i] = merged
 	}
-	return out, nil
+	return sorted(out, patch, have, key), nil
 }
 
 // replaced gives a list that replaces another, without the directive that says so.
@@ -226,6 +226,7 @@ func sorted(list, order, before []any, key string) []any {
 		}
 	}
 	slices.SortStableFunc(named, func(a, b any) int { return rank(order, a) - rank(order, b) })
+	slices.SortStableFunc(others, func(a, b any) int { return rank(before, a) - rank(before, b) })
 	out := make([]any, 0, len(list))
 	for len(named) > 0 && len(others) > 0 {
 		o, n := rank(before, others[0]), rank(before, named[0])
@@ -238,10 +239,15 @@ func sorted(list, order, before []any, key string) []any {
 	return append(append(out, named...), others...)
 }
 
-// set puts a new value into an object, without directives and without what it only deletes.
+// set puts a new value into an object, without directives and without what it only deletes. A directive about an object that is not
+// there is for nothing, with all that comes with it: so it is in Kubernetes.
 func set(object map[string]any, field string, value any) {
 	switch v := value.(type) {
 	case map[string]any:
+		if v[patchDirective] != nil {
+			delete(object, field)
+			return
+		}
 		object[field] = clean(v)
 	case []any:
 		out := []any{}
