@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"io"
-	"iter"
 	"net/http"
 	"os"
 	"path"
@@ -111,6 +111,43 @@ func TestAgainstAPIServer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// record makes testdata/recorded.json anew, for the test that needs no API server.
+var record = flag.Bool("record", false, "write testdata/recorded.json")
+
+// TestRecord keeps answers of the API server.
+func TestRecord(t *testing.T) {
+	s := newServer(t)
+	var recorded recording
+	for _, collection := range []string{
+		"/api/v1/nodes", "/api/v1/namespaces/media/pods", "/api/v1/namespaces/media/services", "/api/v1/namespaces/media/configmaps",
+		"/api/v1/namespaces/media/events", "/api/v1/persistentvolumes", "/api/v1/namespaces/media/limitranges",
+		"/apis/apps/v1/namespaces/media/deployments", "/apis/batch/v1/namespaces/media/jobs",
+		"/apis/discovery.k8s.io/v1/namespaces/media/endpointslices", "/apis/storage.k8s.io/v1/storageclasses",
+		"/apis/example.com/v1/namespaces/media/widgets", "/apis/example.com/v1/namespaces/media/gadgets",
+	} {
+		c := recordedCollection{Path: collection}
+		_, _, c.List = s.get(t, collection, jsonType)
+		_, _, c.Table = s.get(t, collection+"?includeObject=None", tableV1)
+		req, err := request.Parse(httpGet(t, collection, jsonType))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.CRD = s.crd(t, req.Resource).Raw
+		recorded.Collections = append(recorded.Collections, c)
+	}
+	if !*record {
+		compareRecording(t, recorded)
+		return
+	}
+	text, err := json.MarshalIndent(recorded, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("testdata/recorded.json", append(text, '\n'), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -306,31 +343,12 @@ func (s *server) get(t *testing.T, target, accept string) (int, http.Header, []b
 	return resp.StatusCode, resp.Header, body
 }
 
-func httpGet(t *testing.T, target, accept string) *http.Request {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://127.0.0.1"+target, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if accept != "" {
-		req.Header.Set("Accept", accept)
-	}
-	return req
-}
-
 // natives are the encodings in which a collection may be in the cache.
 func (s *server) natives(collection string) []scope.Encoding {
 	if strings.Contains(collection, "example.com") {
 		return []scope.Encoding{scope.JSON}
 	}
 	return []scope.Encoding{scope.Protobuf, scope.JSON}
-}
-
-// held is a collection as the cache keeps it.
-type held struct {
-	native scope.Encoding
-	list   wire.List
-	items  []scope.Item
 }
 
 // hold reads a collection.
@@ -341,27 +359,6 @@ func (s *server) hold(t *testing.T, target string, native scope.Encoding) held {
 		t.Fatalf("%s: status %d: %s", target, code, body)
 	}
 	return scan(t, native, body)
-}
-
-func scan(t *testing.T, encoding scope.Encoding, body []byte) held {
-	t.Helper()
-	h := held{native: encoding}
-	scanner := wire.NewListScanner(encoding, wire.Limits{}, func(item scope.Item) error {
-		h.items = append(h.items, item)
-		return nil
-	})
-	if _, err := scanner.Write(body); err != nil {
-		t.Fatalf("%v in %q", err, body)
-	}
-	list, err := scanner.Close()
-	if err != nil {
-		t.Fatalf("%v in %q", err, body)
-	}
-	h.list = list
-	for i := range h.items {
-		h.items[i] = list.Own(h.items[i])
-	}
-	return h
 }
 
 // crd gives the definition of a custom resource as the cache keeps it.
@@ -411,16 +408,6 @@ func (s *server) ours(t *testing.T, target, accept string, h held) answer {
 		t.Fatalf("%s %q: %v", target, accept, err)
 	}
 	return a
-}
-
-func all(items []scope.Item) iter.Seq2[scope.Item, error] {
-	return func(yield func(scope.Item, error) bool) {
-		for _, item := range items {
-			if !yield(item, nil) {
-				return
-			}
-		}
-	}
 }
 
 func refusal(t *testing.T, err error) answer {
@@ -557,64 +544,6 @@ func compareProtobuf(t *testing.T, what string, got, want []byte) {
 			t.Errorf("%s: got\n%q, want\n%q", what, g.items[i].Raw, w.items[i].Raw)
 		}
 	}
-}
-
-// compareJSON compares bodies, but for ages and the version of a list.
-func compareJSON(t *testing.T, what string, got, want []byte) {
-	t.Helper()
-	g, w := plain(t, got), plain(t, want)
-	if !reflect.DeepEqual(g, w) {
-		a, _ := json.MarshalIndent(g, "", " ")
-		b, _ := json.MarshalIndent(w, "", " ")
-		t.Errorf("%s: got\n%s\nwant\n%s", what, firstDifference(string(a), string(b)), firstDifference(string(b), string(a)))
-	}
-}
-
-// firstDifference gives the lines around the first line in which two texts differ.
-func firstDifference(a, b string) string {
-	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
-	for i := range x {
-		if i >= len(y) || x[i] != y[i] {
-			return strings.Join(x[max(0, i-8):min(len(x), i+8)], "\n")
-		}
-	}
-	return "…"
-}
-
-var age = regexp.MustCompile(`^(\d+[smhdy])+$`)
-var ago = regexp.MustCompile(`\((\d+[smhdy])+ ago\)`)
-
-// plain decodes JSON, and replaces ages.
-func plain(t *testing.T, body []byte) any {
-	t.Helper()
-	var o map[string]any
-	if err := json.Unmarshal(body, &o); err != nil {
-		t.Fatalf("%v in %s", err, body)
-	}
-	if kind, _ := o["kind"].(string); kind == "Table" || strings.HasSuffix(kind, "List") {
-		if meta, ok := o["metadata"].(map[string]any); ok {
-			delete(meta, "resourceVersion")
-			if meta["continue"] == "" {
-				delete(meta, "continue") // lists of custom resources have it
-			}
-		}
-	}
-	if items, ok := o["items"]; ok && items == nil {
-		o["items"] = []any{} // the same to every client
-	}
-	rows, _ := o["rows"].([]any)
-	for _, row := range rows {
-		cells, _ := row.(map[string]any)["cells"].([]any)
-		for i, cell := range cells {
-			if text, ok := cell.(string); ok {
-				cells[i] = ago.ReplaceAllString(age.ReplaceAllString(text, "<age>"), "<ago>")
-			}
-		}
-	}
-	if kind := o["kind"]; kind == "Table" && len(rows) == 0 {
-		delete(o, "rows") // so are these
-	}
-	return o
 }
 
 // compareWatch asks both for a watch that begins with what is there.
