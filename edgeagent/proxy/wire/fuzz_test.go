@@ -9,15 +9,20 @@ import (
 	"reflect"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/wire"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
 
 // small bounds what a fuzzed body may make a scanner hold.
 var small = wire.Limits{Object: 1 << 10}
+
+// fuzzItems are where fuzzing starts: objects with metadata, labels, owners, managed fields and heartbeats.
+var fuzzItems = []scope.Item{
+	{APIVersion: "v1", Kind: "Pod", Encoding: scope.JSON, Raw: []byte(`{"metadata":{"name":"a","namespace":"b","uid":"c","resourceVersion":"6","labels":{"x":"y"},"managedFields":[{}],"ownerReferences":[{"kind":"K","controller":true}]},"spec":{"nodeName":"n","hostNetwork":true}}`)},
+	{APIVersion: "v1", Kind: "Node", Encoding: scope.JSON, Raw: []byte(`{"status":{"conditions":[{"type":"Ready","lastHeartbeatTime":"1"},{}]},"metadata":null}`)},
+	{APIVersion: "v1", Kind: "Pod", Encoding: scope.Protobuf, Raw: []byte("\x0a\x1e\x0a\x01a\x1a\x01b\x2a\x01c\x32\x016\x5a\x06\x0a\x01x\x12\x01y\x6a\x05\x0a\x01K\x30\x01\x8a\x01\x00\x12\x05\x52\x01n\x58\x01")},
+	{APIVersion: "v1", Kind: "Node", Encoding: scope.Protobuf, Raw: []byte("\x0a\x00\x1a\x0b\x22\x07\x0a\x01R\x1a\x02\x08\x01\x22\x00")},
+}
 
 func encodingOf(protobuf bool) scope.Encoding {
 	if protobuf {
@@ -59,15 +64,13 @@ func scanList(encoding scope.Encoding, body []byte, write func(io.Writer) error)
 }
 
 func FuzzListScanner(f *testing.F) {
-	pods := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: "7", Continue: "c"}, Items: []corev1.Pod{
-		{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "b", UID: "c", ResourceVersion: "6", Labels: map[string]string{"x": "y"}}}, {},
-	}}
-	nodes := &corev1.NodeList{Items: []corev1.Node{{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: "Ready"}}}}}}
-	for _, e := range encodings {
-		for _, seed := range []int64{1, 2} {
-			f.Add(newAPI(f, e.media).encode(f, pods, corev1.SchemeGroupVersion), e.encoding == scope.Protobuf, seed)
-			f.Add(newAPI(f, e.media).encode(f, nodes, corev1.SchemeGroupVersion), e.encoding == scope.Protobuf, seed)
+	for _, item := range fuzzItems {
+		var body bytes.Buffer
+		list := wire.List{Kind: scope.Kind{APIVersion: item.APIVersion, Kind: item.Kind + "List"}, Version: "7", Continue: "c", Remaining: 1}
+		if err := wire.WriteList(&body, item.Encoding, list, sequence([]scope.Item{item, item})); err != nil {
+			f.Fatal(err)
 		}
+		f.Add(body.Bytes(), item.Encoding == scope.Protobuf, int64(1))
 	}
 	f.Add([]byte(`{"items":[{"metadata":{"name":"\u0061"}},{"x":[1,-2.5e3,null]}],"kind":"FooList"}`), false, int64(3))
 	f.Fuzz(func(t *testing.T, body []byte, protobuf bool, seed int64) {
@@ -147,12 +150,14 @@ func checkFuzzedItem(t *testing.T, item scope.Item) {
 }
 
 func FuzzWatchScanner(f *testing.F) {
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "b", UID: "c", ResourceVersion: "6"}}
-	for _, e := range encodings {
-		frame := newAPI(f, e.media).frame(f, wire.Added, pod, corev1.SchemeGroupVersion)
-		frame = append(frame, wire.AppendBookmark(nil, e.encoding, "v1", "Pod", "9", true)...)
-		frame = append(frame, wire.AppendErrorFrame(nil, e.encoding, wire.Status{Code: 410, Causes: []wire.Cause{{Field: "x"}}})...)
-		f.Add(frame, e.encoding == scope.Protobuf, int64(1))
+	for _, item := range fuzzItems {
+		frame, err := wire.AppendFrame(nil, wire.Added, item)
+		if err != nil {
+			f.Fatal(err)
+		}
+		frame = append(frame, wire.AppendBookmark(nil, item.Encoding, "v1", "Pod", "9", true)...)
+		frame = append(frame, wire.AppendErrorFrame(nil, item.Encoding, wire.Status{Code: 410, Causes: []wire.Cause{{Field: "x"}}})...)
+		f.Add(frame, item.Encoding == scope.Protobuf, int64(1))
 	}
 	f.Add([]byte(`{"type":"ADDED","object":{}} {"object":{"kind":"Pod"},"type":"X"}`), false, int64(2))
 	f.Fuzz(func(t *testing.T, stream []byte, protobuf bool, seed int64) {
@@ -186,9 +191,12 @@ func FuzzWatchScanner(f *testing.F) {
 }
 
 func FuzzObject(f *testing.F) {
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "c", ResourceVersion: "6"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: "Ready"}}}}
-	for _, e := range encodings {
-		f.Add(newAPI(f, e.media).encode(f, node, corev1.SchemeGroupVersion), e.encoding == scope.Protobuf)
+	for _, item := range fuzzItems {
+		body, err := wire.AppendObject(nil, item)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body, item.Encoding == scope.Protobuf)
 	}
 	f.Add([]byte(`{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","spec":{"renewTime":1},"metadata":{"labels":{"a":"b"},"ownerReferences":[{"controller":true}]}}`), false)
 	f.Fuzz(func(t *testing.T, body []byte, protobuf bool) {
