@@ -98,7 +98,7 @@ func (w *walker) claim(page, count uint64) bool {
 	return true
 }
 
-// tree walks the tree under a page. Its keys are at least low and below high; nil is no bound.
+// tree walks the tree under a page. Its first key is low, and all are below high; nil is no bound.
 func (w *walker) tree(page uint64, bucket string, low, high []byte) error {
 	w.depth++
 	defer func() { w.depth-- }()
@@ -230,7 +230,11 @@ func parse(page, low, high []byte) ([]element, error) {
 			return elements, fmt.Errorf("has an element %d beyond its end", i)
 		}
 		e.key, e.value = page[start:start+keySize], page[start+keySize:sum]
-		if i > 0 && bytes.Compare(e.key, elements[i-1].key) <= 0 || bytes.Compare(e.key, low) < 0 || high != nil && bytes.Compare(e.key, high) >= 0 {
+		// bbolt finds a page's place in its parent by the first key, so these two must be the same.
+		if i == 0 && low != nil && !bytes.Equal(e.key, low) {
+			return elements, errors.New("does not begin with the key that leads to it")
+		}
+		if i > 0 && bytes.Compare(e.key, elements[i-1].key) <= 0 || high != nil && bytes.Compare(e.key, high) >= 0 {
 			return elements, fmt.Errorf("has keys out of order at element %d", i)
 		}
 		elements = append(elements, e)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -58,7 +59,7 @@ type Cache struct {
 	keyed   bool         // the sealing key is on disk
 	refs    map[id]int32 // how many scopes hold a content
 	totals  totals
-	recount bool // refs and totals may be wrong, because a commit went wrong half way
+	recount atomic.Bool // refs and totals may be wrong: a commit went wrong half way, or something is damaged
 	fails   int
 	old     sync.WaitGroup // damaged files that readers still hold
 }

@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -45,7 +47,7 @@ func (c *Cache) transact(b *batch) error {
 		})
 	})
 	if err != nil {
-		c.recount = true
+		c.recount.Store(true)
 		return fmt.Errorf("write %s: %w", c.path, err)
 	}
 	c.adopt(w, b, time.Since(began))
@@ -63,7 +65,7 @@ func (c *Cache) begun(tx *bbolt.Tx) *writing {
 }
 
 func (w *writing) all(b *batch) error {
-	if w.c.recount {
+	if w.c.recount.Swap(false) {
 		if err := w.count(); err != nil {
 			return err
 		}
@@ -107,7 +109,6 @@ func (w *writing) putTotals() error {
 
 // adopt makes the writer's own memory fit what was committed.
 func (c *Cache) adopt(w *writing, b *batch, took time.Duration) {
-	c.recount = false
 	for content, d := range w.delta {
 		if c.refs[content] += d; c.refs[content] == 0 {
 			delete(c.refs, content)
@@ -135,7 +136,8 @@ func (c *Cache) measure() {
 	c.health.usedBytes = c.health.fileBytes - int64(s.FreePageN+s.PendingPageN)*page
 }
 
-// count counts the references and totals anew: a commit that went wrong may have happened all the same.
+// count counts the references and totals anew, and removes objects that nobody holds: a commit that went wrong may have happened all
+// the same.
 func (w *writing) count() error {
 	refs, t, err := countFile(w.tx)
 	if err != nil {
@@ -143,7 +145,17 @@ func (w *writing) count() error {
 	}
 	w.c.refs = refs
 	w.totals.Scopes, w.totals.Outbox = t.Scopes, t.Outbox
-	return nil
+	var orphans [][]byte
+	err = w.objects.ForEach(func(k, _ []byte) error {
+		if len(k) != len(id{}) || refs[id(k)] == 0 {
+			orphans = append(orphans, bytes.Clone(k))
+		}
+		return nil
+	})
+	for _, k := range orphans {
+		err = errors.Join(err, w.objects.Delete(k))
+	}
+	return err
 }
 
 // work brings a scope in the file to what it is in memory.

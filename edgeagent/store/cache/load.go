@@ -157,7 +157,7 @@ func (c *Cache) loadScopes(tx *bbolt.Tx) error {
 		numbers[e.number] = true
 		c.next = max(c.next, e.number)
 		if err := eachRef(tx, e.number, record, func(_, ref []byte) error { return c.countRef(ref) }); err != nil {
-			c.recount = true
+			c.recount.Store(true)
 			e.damaged = fmt.Errorf("cached scope of %s for %s: %w", record.Key.Resource, record.Key.Identity, err)
 			e.info.Dirty = e.damaged.Error()
 		}
@@ -189,7 +189,8 @@ func (c *Cache) loadOrphans(tx *bbolt.Tx, numbers map[uint64]bool) error {
 		}
 		n := scopeNumber(k)
 		if !numbers[n] {
-			c.gone, c.recount, c.next = append(c.gone, n), true, max(c.next, n)
+			c.gone, c.next = append(c.gone, n), max(c.next, n)
+			c.recount.Store(true)
 		}
 		if n++; n == 0 {
 			break

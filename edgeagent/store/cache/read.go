@@ -265,6 +265,7 @@ func (c *Cache) lookUp(tx *bbolt.Tx, scopeNumber uint64, n name) (it scope.Item,
 // damage notes that a scope cannot be read from the file, and gives the error. It heals when the scope is replaced.
 func (c *Cache) damage(e *entry, err error) error {
 	err = fmt.Errorf("cached scope of %s for %s: %w", e.info.Key.Resource, e.info.Key.Identity, err)
+	c.recount.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.damaged == nil && !e.isForget {
