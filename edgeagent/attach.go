@@ -2,6 +2,7 @@ package edgeagent
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -95,6 +96,10 @@ func lockEnrolled(state string) (*store.Lock, store.State, error) {
 
 // attach first gives the agent a credential of its own, and then the kubelet a local one: at no time neither has any.
 func attach(state, node string, o ProxyOptions) (Attached, error) {
+	var err error
+	if o.Kubelet, err = o.Kubelet.Absolute(); err != nil {
+		return Attached{}, err
+	}
 	authority, err := localAuthority(state, node)
 	if err != nil {
 		return Attached{}, err
@@ -197,7 +202,7 @@ func detach(state string, step func(string)) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	renewed, err := renewedSince(state, at)
+	renewed, err := renewedSince(state, at, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -223,36 +228,31 @@ func detach(state string, step func(string)) ([]string, error) {
 	return notes, nil
 }
 
-// renewedSince tells whether the node's credential was renewed since the kubelet had it.
-func renewedSince(state string, at kubelet.State) (kubelet.Renewed, error) {
+// renewedSince tells whether the node's credential is newer than what the kubelet had, or is all there is.
+func renewedSince(state string, at kubelet.State, now time.Time) (kubelet.Renewed, error) {
 	file := filepath.Join(state, credentialsDir, nodeCredentialFile)
 	own, err := identity.OpenCredential(file).Certificate()
 	if err != nil {
 		return kubelet.Renewed{}, nil // the kubelet's is all there is
 	}
 	original, err := kube.Load(at.Original)
-	if err != nil {
-		return kubelet.Renewed{}, fmt.Errorf("the kubelet's own kubeconfig: %w", err)
+	lost := err != nil || original.Server.String() == at.Server
+	if lost {
+		if original, err = kube.Load(filepath.Join(state, credentialsDir, kubeconfigFile)); err != nil {
+			return kubelet.Renewed{}, fmt.Errorf("the kubelet's own kubeconfig is gone, and so is the agent's: %w", err)
+		}
 	}
-	original.Cert.File, original.Key.File = asideOf(at, original.Cert.File), asideOf(at, original.Key.File)
-	raw, err := original.Cert.Read()
-	if err != nil {
-		return kubelet.Renewed{}, fmt.Errorf("read the kubelet's own certificate: %w", err)
-	}
-	before, err := identity.Certificate(raw)
-	if err != nil {
-		return kubelet.Renewed{}, fmt.Errorf("read the kubelet's own certificate: %w", err)
-	}
-	now := time.Now()
-	expired := now.After(before.NotAfter)
-	if before.Equal(own.Leaf) || own.Leaf.NotAfter.Before(before.NotAfter) || !(at.Rotated || expired) {
+	before, err := certificateOf(at, original)
+	useless := lost || err != nil || now.After(before.NotAfter)
+	older := !lost && err == nil && (before.Equal(own.Leaf) || own.Leaf.NotAfter.Before(before.NotAfter))
+	if older || !useless && !at.Rotated {
 		return kubelet.Renewed{}, nil
 	}
 	renewed := kubelet.Renewed{Now: now}
 	if renewed.PEM, err = os.ReadFile(file); err != nil {
 		return kubelet.Renewed{}, err
 	}
-	if expired && !at.Rotated {
+	if lost || useless && !at.Rotated {
 		renewed.Kubeconfig = func(credential string) ([]byte, error) {
 			better := original
 			better.Cert, better.Key = kube.Material{File: credential}, kube.Material{File: credential}
@@ -260,6 +260,16 @@ func renewedSince(state string, at kubelet.State) (kubelet.Renewed, error) {
 		}
 	}
 	return renewed, nil
+}
+
+// certificateOf gives the certificate that the kubelet's own kubeconfig names.
+func certificateOf(at kubelet.State, original kube.Config) (*x509.Certificate, error) {
+	original.Cert.File = asideOf(at, original.Cert.File)
+	raw, err := original.Cert.Read()
+	if err != nil {
+		return nil, err
+	}
+	return identity.Certificate(raw)
 }
 
 func asideOf(at kubelet.State, file string) string {

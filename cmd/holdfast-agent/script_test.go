@@ -2,8 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -50,7 +58,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
-		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"fleet": fleetCommand, "running": runningCommand, "exit": exitCommand},
+		Cmds:          map[string]func(*testscript.TestScript, bool, []string){"fleet": fleetCommand, "running": runningCommand, "exit": exitCommand, "kubelet": kubeletCommand},
 	})
 }
 
@@ -91,6 +99,32 @@ func fleetCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Setenv("TIP", f.Tip())
 	ts.Setenv("SHORT", f.Tip()[:12])
+}
+
+// kubeletCommand lays a kubelet's files out as kubeadm does: etc/kubelet.conf, lib/config.yaml and lib/pki/.
+func kubeletCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("kubelet NODE")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "system:node:" + args[0], Organization: []string{"system:nodes"}}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
+	current := ts.MkAbs("lib/pki/kubelet-client-current.pem")
+	for path, content := range map[string]string{
+		"lib/pki/kubelet-client-2026-01-01-00-00-00.pem": string(both),
+		"lib/config.yaml": "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nrotateCertificates: true # kubeadm\n",
+		"etc/kubelet.conf": fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"+
+			"clusters: [{name: k, cluster: {server: \"https://127.0.0.1:1\"}}]\nusers: [{name: u, user: {client-certificate: %s, client-key: %s}}]\n", current, current),
+	} {
+		ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(path)), 0o700))
+		ts.Check(os.WriteFile(ts.MkAbs(path), []byte(content), 0o600))
+	}
+	ts.Check(os.Symlink("kubelet-client-2026-01-01-00-00-00.pem", current))
 }
 
 // runningCommand waits until an agent answers in $STATE, or with "!" until none does.

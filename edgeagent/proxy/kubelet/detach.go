@@ -14,8 +14,8 @@ import (
 type Renewed struct {
 	// PEM is certificate and key. Nil: nothing was renewed.
 	PEM []byte
-	// Kubeconfig gives one that names the file with the newer credential. It replaces the kubelet's own, if that would name one that
-	// expired and the kubelet does not look for newer ones itself. Nil: the kubelet's own is good.
+	// Kubeconfig gives one that names the file with the newer credential. It takes the place of the kubelet's own if that is gone, or
+	// names a certificate that has expired and the kubelet does not look for newer ones itself. Nil: the kubelet's own is good.
 	Kubeconfig func(credential string) ([]byte, error)
 	Now        time.Time
 }
@@ -102,26 +102,29 @@ func (d *detachment) newer() error {
 // disconnect puts the kubelet's own kubeconfig back.
 func (d *detachment) disconnect() error {
 	path := d.record.Kubeconfig
-	if !exists(path + aside) {
-		return nil
-	}
-	d.step("kubeconfig back")
 	raw, err := os.ReadFile(path)
-	if err == nil && !leadsTo(raw, d.record.Server) {
-		if now, err := os.Stat(path); err == nil {
-			if own, err := os.Stat(path + aside); err == nil && !os.SameFile(now, own) {
-				d.note("%s was replaced meanwhile and stays", path)
-			}
-		}
-		return removeAside(path)
-	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if d.renewed.Kubeconfig == nil {
+	kept, ours := exists(path+aside), err == nil && leadsTo(raw, d.record.Server)
+	switch {
+	case !kept && !ours:
+		return nil
+	case kept && err == nil && !ours:
+		d.step("kubeconfig kept")
+		now, err1 := os.Stat(path)
+		own, err2 := os.Stat(path + aside)
+		if err1 == nil && err2 == nil && !os.SameFile(now, own) {
+			d.note("%s was replaced meanwhile and stays", path)
+		}
+		return removeAside(path)
+	case kept && d.renewed.Kubeconfig == nil:
+		d.step("kubeconfig back")
 		return putBack(path)
+	case d.renewed.Kubeconfig == nil:
+		return fmt.Errorf("%s is gone", path+aside)
 	}
-	info, err := os.Stat(path + aside)
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
@@ -129,26 +132,30 @@ func (d *detachment) disconnect() error {
 	if err != nil {
 		return err
 	}
-	d.note("the certificate that the kubelet's own kubeconfig names has expired: %s names the renewed one instead", path)
+	d.step("kubeconfig made")
+	d.note("the kubelet's own kubeconfig is gone, or names a certificate that has expired: %s was made anew", path)
 	return errors.Join(replace(path, better, info, 0o600), removeAside(path))
 }
 
 // unconfigure has the kubelet renew its certificates again, if it did.
 func (d *detachment) unconfigure() error {
 	path := d.record.Config
-	if path == "" || !exists(path+aside) {
+	if path == "" {
 		return nil
 	}
-	d.step("config back")
 	raw, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return putBack(path)
-	case err != nil:
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	case digest(raw) == d.record.Wrote:
-		return putBack(path)
 	}
+	ours := err == nil && digest(raw) == d.record.Wrote
+	switch {
+	case exists(path+aside) && (err != nil || ours):
+		d.step("config back")
+		return putBack(path)
+	case !exists(path+aside) && !ours:
+		return nil
+	}
+	d.step("config edited back")
 	// Somebody changed it since. Only the one word is ours.
 	edited, err := setRotate(raw, true)
 	if err != nil {

@@ -107,6 +107,21 @@ func (f Files) same(other Files) bool {
 	return f.Kubeconfig == other.Kubeconfig && config(f) == config(other) && f.certDir() == other.certDir()
 }
 
+// Absolute gives the files by absolute paths, which mean the same from any folder.
+func (f Files) Absolute() (Files, error) {
+	for _, path := range []*string{&f.Kubeconfig, &f.Config, &f.CertDir} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return f, err
+		}
+		*path = abs
+	}
+	return f, nil
+}
+
 // Now gives where a file that was moved aside is meanwhile.
 func (State) Now(path string) string {
 	if exists(path + aside) {

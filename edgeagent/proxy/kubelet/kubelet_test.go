@@ -415,11 +415,32 @@ func TestRenewedMeanwhile(t *testing.T) {
 	}
 	better := func(file string) ([]byte, error) { return []byte(kubeconfig(upstream, file)), nil }
 	notes, err = Detach(h.state, Renewed{PEM: []byte("NEWER"), Kubeconfig: better, Now: now}, nil)
-	if err != nil || len(notes) != 2 || !strings.Contains(notes[1], "expired") {
+	if err != nil || len(notes) != 2 || !strings.Contains(notes[1], "made anew") {
 		t.Fatalf("%q, %v", notes, err)
 	}
 	if server, cert := h.start(); server != upstream || cert != "NEWER" {
 		t.Errorf("the kubelet talks to %s with %q", server, cert)
+	}
+}
+
+// TestOriginalsThatAreGone: somebody removed what had been set aside.
+func TestOriginalsThatAreGone(t *testing.T) {
+	h := newHost(t)
+	h.attach()
+	for _, path := range []string{h.files.Kubeconfig, h.files.Config, filepath.Join(h.files.CertDir, currentCert)} {
+		h.must(os.Remove(path + aside))
+	}
+	if _, err := Detach(h.state, Renewed{}, nil); err == nil || !strings.Contains(err.Error(), "kubelet.conf.before-holdfast is gone") {
+		t.Errorf("%v", err)
+	}
+	h.works()
+	made := func(file string) ([]byte, error) { return []byte(kubeconfig(upstream, file)), nil }
+	if _, err := Detach(h.state, Renewed{PEM: []byte("CERT AND KEY"), Kubeconfig: made}, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.works()
+	if server, _ := h.start(); server != upstream || h.read(h.files.Config) != kubeadms {
+		t.Errorf("the kubelet talks to %s\n%s", server, h.read(h.files.Config))
 	}
 }
 
