@@ -60,23 +60,10 @@ type Options struct {
 }
 
 // Document is an answer that is kept whole.
-type Document struct {
-	ContentType string
-	ETag        string
-	Body        []byte
-	// Read is when upstream last confirmed it. Wall clock.
-	Read time.Time
-}
+type Document = scope.Document
 
 // Queued is a value of the outbox.
-type Queued struct {
-	Key   string
-	Value []byte
-	// Seq grows with every Enqueue. Done takes it, so that a newer value of the same key survives.
-	Seq uint64
-	// At is when it was enqueued. Wall clock.
-	At time.Time
-}
+type Queued = scope.Queued
 
 // Stats says how large things are.
 type Stats struct {
