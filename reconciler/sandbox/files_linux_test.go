@@ -1,8 +1,10 @@
 package sandbox_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -88,4 +91,30 @@ func TestOthersStayAlone(t *testing.T) {
 			t.Errorf("%s: %v", do, err)
 		}
 	}
+}
+
+// TestOutputHeldByAnother: a child's pipe may stay open for a while after its end, because another process has it, too.
+func TestOutputHeldByAnother(t *testing.T) {
+	out, err := sandbox.Run(t.Context(), "fork", sandbox.Limits{}, nil)
+	if err != nil || string(out) != "done" {
+		t.Fatalf("got %q, %v", out, err)
+	}
+}
+
+// forkAndEnd leaves a copy of this process that holds its pipes for longer than a second. The copy has one thread and no Go
+// runtime to speak of, so it makes two raw system calls and no more.
+//
+//go:norace
+func forkAndEnd(_ context.Context, _ io.Reader, w io.Writer) error {
+	pause := unix.Timespec{Sec: 1, Nsec: 500_000_000}
+	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno == 0 && pid == 0 {
+		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+		unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+	if errno != 0 {
+		return errno
+	}
+	_, err := io.WriteString(w, "done")
+	return err
 }

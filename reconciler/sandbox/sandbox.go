@@ -145,7 +145,7 @@ func Run(ctx context.Context, name string, lim Limits, in io.Reader) ([]byte, er
 	msg := &bounded{max: 64 << 10}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, msg
 	cmd.Env = environment(lim)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = lastWords
 	cmd.SysProcAttr = procAttr()
 	err = cmd.Run()
 	if err == nil && !out.over {
@@ -153,6 +153,10 @@ func Run(ctx context.Context, name string, lim Limits, in io.Reader) ([]byte, er
 	}
 	return nil, diagnose(ctx, name, lim, cmd, out, msg, err)
 }
+
+// lastWords is how long after a child's end its output is waited for. That it is not complete at once has two causes: on a busy
+// machine this process gets no turn, or another child, forked meanwhile and about to be executed, still holds the pipe.
+const lastWords = time.Minute
 
 // diagnose says why a child did not succeed.
 func diagnose(ctx context.Context, name string, lim Limits, cmd *exec.Cmd, out, msg *bounded, err error) error {

@@ -92,6 +92,7 @@ func TestMain(m *testing.M) {
 			name, _ := io.ReadAll(r)
 			return os.Chmod(string(name), 0o666)
 		},
+		"fork": forkAndEnd,
 		"kill": func(context.Context, io.Reader, io.Writer) error { return syscall.Kill(os.Getppid(), 0) },
 		"env": func(_ context.Context, _ io.Reader, w io.Writer) error {
 			_, err := fmt.Fprint(w, os.Getenv("SECRET"))
