@@ -139,12 +139,15 @@ func checkFuzzedItem(t *testing.T, item scope.Item) {
 	if _, err := wire.Object(item.Encoding, "", "", body); err != nil {
 		t.Fatalf("%+v was written as %q, which cannot be read: %v", item, body, err)
 	}
+	if item.Kind == "Status" {
+		return // its metadata is a list's
+	}
 	changed, err := wire.SetVersion(item, "99")
 	if err != nil {
 		t.Fatalf("%+v cannot have another version: %v", item, err)
 	}
 	read, err := wire.Inner(item.Encoding, item.APIVersion, item.Kind, changed.Raw)
-	if err != nil || read.Version != "99" && item.Kind != "Status" || read.Name != item.Name {
+	if err != nil || read.Version != "99" || read.Name != item.Name {
 		t.Fatalf("%q became %q, read as %+v, %v", item.Raw, changed.Raw, read, err)
 	}
 }

@@ -34,10 +34,12 @@ func (w *protoWalk) root(b []byte, beats heartbeat) error {
 	f := message(b)
 	for f.next() {
 		switch {
+		case f.num == objectMeta && !w.status:
+			if inner := f.text(); f.err == nil {
+				f.err = w.metadata(inner)
+			}
 		case f.typ != protowire.BytesType:
 			w.hash.add(f.all())
-		case f.num == objectMeta && !w.status:
-			f.err = w.metadata(f.bytes)
 		case f.num == nodeStatus && beats == conditions:
 			f.err = w.nodeStatus(f.bytes)
 		case f.num == leaseSpec && beats == renewal:
