@@ -31,6 +31,14 @@ func TestCutRebootComesBack(t *testing.T) {
 	s.worksOffline(before)
 
 	s.must(s.link.Restore())
+	s.sameAs(before)
+	s.runs(time.Second, containersOf(before))
+	s.serviceAnswers("web", named(before, "web-")...)
+}
+
+// sameAs waits until the API server has the same pods as before, all Ready, at the addresses they really have.
+func (s *site) sameAs(before map[string]pod) {
+	s.Helper()
 	s.within(time.Minute, func() error {
 		after := s.pods()
 		if !maps.Equal(uids(after), uids(before)) {
@@ -46,8 +54,6 @@ func TestCutRebootComesBack(t *testing.T) {
 		}
 		return nil
 	})
-	s.runs(time.Second, containersOf(before))
-	s.serviceAnswers("web", named(before, "web-")...)
 }
 
 // worksOffline checks what must work on a node that is cut off.

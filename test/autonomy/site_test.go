@@ -36,19 +36,26 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// agentProgram builds holdfast-agent once for all tests.
-var agentProgram = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "holdfast-agent")
+// The programs are built once for all tests: the agent, and the agent with a wrong clock.
+var (
+	agentProgram   = sync.OnceValues(func() (string, error) { return build("cmd/holdfast-agent") })
+	shiftedProgram = sync.OnceValues(func() (string, error) { return build("test/autonomy/shifted") })
+)
+
+func build(folder string) (string, error) {
+	dir, err := os.MkdirTemp("", "holdfast")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "holdfast-agent")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/holdfast-dev/holdfast/cmd/holdfast-agent").CombinedOutput()
+	path := filepath.Join(dir, filepath.Base(folder))
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/holdfast-dev/holdfast/"+folder)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("build holdfast-agent: %w\n%s", err, out)
+		return "", fmt.Errorf("build %s: %w\n%s", folder, err, out)
 	}
 	return path, nil
-})
+}
 
 // site is one node behind its agent's proxy, whose way to the API server can be cut.
 type site struct {
@@ -59,8 +66,8 @@ type site struct {
 	fleet *fleetrepo.Fleet
 	// state is the agent's state folder; kubeconfig is the kubelet's behind the proxy, proxyToken kube-proxy's.
 	state, kubeconfig, kubeProxy string
-	// env is added to the agent's environment.
-	env []string
+	// clock is by how much the agent's clock is wrong.
+	clock time.Duration
 }
 
 // newSite brings a cluster up with one node that is behind the proxy and runs.
@@ -265,9 +272,13 @@ func (s *site) boot() {
 func (s *site) runAgent(flags ...string) {
 	s.Helper()
 	path, err := agentProgram()
-	s.must(err)
 	args := append([]string{"run", "--state", s.state, "--config", os.DevNull, "--log-level", "debug"}, flags...)
-	_, err = s.lab.Run(lab.Command{Name: "agent", Path: path, Args: args, Env: s.env})
+	if s.clock != 0 {
+		path, err = shiftedProgram()
+		args = []string{s.state, s.clock.String()}
+	}
+	s.must(err)
+	_, err = s.lab.Run(lab.Command{Name: "agent", Path: path, Args: args})
 	s.must(err)
 }
 
