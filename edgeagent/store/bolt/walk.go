@@ -11,9 +11,10 @@ import (
 	"slices"
 )
 
-// Record is one record of a top-level bucket. Its bytes are valid until the function that was given it returns.
+// Record is one record. Its bytes are valid until the function that was given it returns.
 type Record struct {
-	Bucket     string
+	Bucket     string // at the top
+	Nested     []byte // the name of a bucket in that bucket; nil if the record is in none
 	Key, Value []byte
 }
 
@@ -22,7 +23,7 @@ type Record struct {
 // goroutines of its own, or gives a shorter answer. What values hold is not checked.
 func Check(path string) error {
 	return walk(path, func(w *walker) error {
-		if err := w.tree(w.head.root, "", nil, nil); err != nil {
+		if err := w.tree(w.head.root, Record{}, nil, nil); err != nil {
 			return err
 		}
 		return w.freePages()
@@ -30,12 +31,12 @@ func Check(path string) error {
 }
 
 // Salvage calls visit with every record that can still be reached, and gives the damage it met on the way. A record may be
-// spoiled, or older than the newest: visit has to prove it. Only top-level buckets are looked into.
+// spoiled, or older than the newest: visit has to prove it.
 func Salvage(path string, visit func(Record) error) (damage, err error) {
 	err = walk(path, func(w *walker) error {
 		w.visit = visit
 		w.bad = func(err error) { damage = errors.Join(damage, err) }
-		return w.tree(w.head.root, "", nil, nil)
+		return w.tree(w.head.root, Record{}, nil, nil)
 	})
 	if errors.Is(err, ErrDamaged) {
 		return errors.Join(damage, err), nil
@@ -99,7 +100,7 @@ func (w *walker) claim(page, count uint64) bool {
 }
 
 // tree walks the tree under a page. Its first key is low, and all are below high; nil is no bound.
-func (w *walker) tree(page uint64, bucket string, low, high []byte) error {
+func (w *walker) tree(page uint64, in Record, low, high []byte) error {
 	w.depth++
 	defer func() { w.depth-- }()
 	raw, err := w.page(page)
@@ -118,24 +119,30 @@ func (w *walker) tree(page uint64, bucket string, low, high []byte) error {
 			if i+1 < len(elements) {
 				next = elements[i+1].key
 			}
-			if err := w.tree(e.child, bucket, e.key, next); err != nil {
+			if err := w.tree(e.child, in, e.key, next); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return w.leaf(page, bucket, elements)
+	return w.leaf(page, in, elements)
 }
 
-func (w *walker) leaf(page uint64, bucket string, elements []element) error {
+// leaf gives what is in a leaf; in says in which bucket that is.
+func (w *walker) leaf(page uint64, in Record, elements []element) error {
 	for _, e := range elements {
 		switch {
-		case !e.bucket && bucket != "" && w.visit != nil:
-			if err := w.visit(Record{Bucket: bucket, Key: e.key, Value: e.value}); err != nil {
+		case !e.bucket && in.Bucket != "" && w.visit != nil:
+			in.Key, in.Value = e.key, e.value
+			if err := w.visit(in); err != nil {
 				return err
 			}
 		case e.bucket:
-			if err := w.bucket(page, bucket+string(e.key), e.value); err != nil {
+			below := Record{Bucket: in.Bucket, Nested: e.key}
+			if in.Bucket == "" {
+				below = Record{Bucket: string(e.key)}
+			}
+			if err := w.bucket(page, below, e.value); err != nil {
 				return err
 			}
 		}
@@ -144,12 +151,12 @@ func (w *walker) leaf(page uint64, bucket string, elements []element) error {
 }
 
 // bucket walks a bucket: its value is the page of its root, a sequence, and, if there is no such page, a page inside the value.
-func (w *walker) bucket(page uint64, name string, value []byte) error {
+func (w *walker) bucket(page uint64, in Record, value []byte) error {
 	if len(value) < 16 {
 		return w.damaged(page, "holds a bucket without a root")
 	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
-		return w.tree(root, name, nil, nil)
+		return w.tree(root, in, nil, nil)
 	}
 	inline := value[16:]
 	if len(inline) < pageHeader || flagsOf(inline) != flagLeaf {
@@ -161,7 +168,7 @@ func (w *walker) bucket(page uint64, name string, value []byte) error {
 			return err
 		}
 	}
-	return w.leaf(page, name, elements)
+	return w.leaf(page, in, elements)
 }
 
 // page reads and claims a page with what overflows it.

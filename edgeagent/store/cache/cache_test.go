@@ -225,7 +225,7 @@ func consistent(t testing.TB, dir string) {
 	if damage, err := bolt.Salvage(filepath.Join(dir, fileName), func(r bolt.Record) error {
 		switch r.Bucket {
 		case bucketObjects:
-			objects[id(r.Key)] = true
+			objects[id(r.Nested)] = true
 		case bucketRefs:
 			ref, err := decodeReference(r.Value)
 			refs[ref.content] = true

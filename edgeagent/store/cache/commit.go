@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
@@ -30,7 +31,15 @@ func (c *Cache) commit(b *batch) error {
 	if err := c.makeRoom(b); err != nil {
 		return err
 	}
-	return c.transact(b)
+	err := c.transact(b)
+	for errors.Is(err, berrors.ErrMaxSizeReached) { // what is free has gaps
+		some, roomErr := c.makeMoreRoom(b)
+		if roomErr != nil || !some {
+			return errors.Join(err, roomErr)
+		}
+		err = c.transact(b)
+	}
+	return err
 }
 
 func (c *Cache) transact(b *batch) error {
@@ -153,7 +162,7 @@ func (w *writing) count() error {
 		return nil
 	})
 	for _, k := range orphans {
-		err = errors.Join(err, w.objects.Delete(k))
+		err = errors.Join(err, deleteLong(w.objects, k))
 	}
 	return err
 }
@@ -240,10 +249,10 @@ func (w *writing) drop(record *scopeRecord, old []byte) error {
 func (w *writing) hold(r scope.Resource, it *scope.Item) (id, error) {
 	content := w.c.seal.content(r, it)
 	w.delta[content]++
-	if old := w.objects.Get(content[:]); old != nil && check(bucketObjects, content[:], old) == nil {
+	if old := getLong(w.objects, content[:]); old != nil && check(bucketObjects, content[:], old) == nil {
 		return content, nil
 	}
-	return content, w.objects.Put(content[:], w.c.seal.encode(bucketObjects, content[:], encodeObject(it), isSealed(r)))
+	return content, putLong(w.objects, content[:], w.c.seal.encode(bucketObjects, content[:], encodeObject(it), isSealed(r)))
 }
 
 // remove removes a scope with its references.
@@ -268,7 +277,7 @@ func (w *writing) remove(n uint64) error {
 func (w *writing) sweep() error {
 	for content, d := range w.delta {
 		if d < 0 && w.c.refs[content]+d <= 0 {
-			if err := w.objects.Delete(content[:]); err != nil {
+			if err := deleteLong(w.objects, content[:]); err != nil {
 				return err
 			}
 		}

@@ -101,7 +101,7 @@ func (c *Cache) Document(identity, path string) (Document, bool, error) {
 }
 
 func (c *Cache) readDocument(tx *bbolt.Tx, at id) (d Document, err error) {
-	record := tx.Bucket([]byte(bucketDocuments)).Get(at[:])
+	record := getLong(tx.Bucket([]byte(bucketDocuments)), at[:])
 	if record == nil {
 		return d, fmt.Errorf("%w: it is not there", ErrDamaged)
 	}
@@ -140,7 +140,7 @@ func (w *writing) documents(taken map[id]*Document) error {
 	b := w.tx.Bucket([]byte(bucketDocuments))
 	for at, d := range taken {
 		if d == nil {
-			if err := b.Delete(at[:]); err != nil {
+			if err := deleteLong(b, at[:]); err != nil {
 				return err
 			}
 			continue
@@ -153,7 +153,7 @@ func (w *writing) documents(taken map[id]*Document) error {
 		if err != nil {
 			return err
 		}
-		if err := b.Put(at[:], w.c.seal.encode(bucketDocuments, at[:], body, isSealedPath(key[1]))); err != nil {
+		if err := putLong(b, at[:], w.c.seal.encode(bucketDocuments, at[:], body, isSealedPath(key[1]))); err != nil {
 			return err
 		}
 	}

@@ -31,13 +31,34 @@ func (c *Cache) makeRoom(b *batch) error {
 	if used := c.health.usedBytes + (need+docs)*5/4; used > c.o.MaxBytes/10*8 {
 		c.giveUp(victims, used-c.o.MaxBytes/10*7)
 	}
+	c.mu.Unlock()
+	_, err := c.evict(victims)
+	return err
+}
+
+// makeMoreRoom gives up a fifth, and says whether there was anything left to give up.
+func (c *Cache) makeMoreRoom(b *batch) (some bool, err error) {
+	victims := &batch{newest: b.newest, documents: map[id]*Document{}}
+	c.mu.Lock()
+	c.giveUp(victims, c.o.MaxBytes/5)
+	c.mu.Unlock()
+	return c.evict(victims)
+}
+
+func (c *Cache) evict(victims *batch) (some bool, err error) {
 	n := len(victims.documents) + len(victims.gone)
+	if n == 0 {
+		return false, nil
+	}
+	c.mu.Lock()
 	c.health.evicted += int64(n)
 	c.mu.Unlock()
-	if n == 0 {
-		return nil
+	if err = c.transact(victims); err != nil {
+		c.mu.Lock()
+		c.gone = append(c.gone, victims.gone...)
+		c.mu.Unlock()
 	}
-	return c.transact(victims)
+	return true, err
 }
 
 // giveUp chooses what to remove to free so many bytes: documents, then what other identities read, then what the node read but for its

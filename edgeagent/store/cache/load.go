@@ -61,7 +61,7 @@ func (c *Cache) open() error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", c.path, err)
 	}
-	db.AllocSize = 1 << 20
+	db.AllocSize = int(min(1<<20, c.o.MaxBytes/64))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := memory{c.scopes, c.documents, c.tokens}
@@ -201,7 +201,9 @@ func (c *Cache) loadOrphans(tx *bbolt.Tx, numbers map[uint64]bool) error {
 }
 
 func (c *Cache) loadDocuments(tx *bbolt.Tx) error {
-	return tx.Bucket([]byte(bucketDocuments)).ForEach(func(key, value []byte) error {
+	b := tx.Bucket([]byte(bucketDocuments))
+	return b.ForEachBucket(func(key []byte) error {
+		value := getLong(b, key)
 		if len(key) != len(id{}) || len(value) < recordHead {
 			return fmt.Errorf("%w: a document has a strange key", ErrDamaged)
 		}

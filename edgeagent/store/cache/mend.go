@@ -108,6 +108,9 @@ type copier struct {
 }
 
 func (cp *copier) take(r bolt.Record) error {
+	if r.Nested != nil {
+		r.Key = r.Nested
+	}
 	body, err := cp.c.seal.decode(r.Bucket, r.Key, r.Value)
 	if err != nil {
 		return nil
@@ -132,7 +135,11 @@ func (cp *copier) flush() error {
 			if b == nil {
 				continue // another program's
 			}
-			if err := b.Put(r.Key, r.Value); err != nil {
+			put := b.Put
+			if r.Bucket == bucketObjects || r.Bucket == bucketDocuments {
+				put = func(key, value []byte) error { return putLong(b, key, value) }
+			}
+			if err := put(r.Key, r.Value); err != nil {
 				return err
 			}
 		}

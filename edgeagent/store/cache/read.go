@@ -106,7 +106,7 @@ func locate(tx *bbolt.Tx, scopeNumber uint64, stored bool, replaced map[name]cha
 				return nil
 			}
 		}
-		if l.record = objects.Get(l.content); l.record == nil {
+		if l.record = getLong(objects, l.content); l.record == nil {
 			return fmt.Errorf("object %q: %w: it is not there", l.name(), ErrDamaged)
 		}
 		if err := check(bucketObjects, l.content, l.record); err != nil {
@@ -248,7 +248,7 @@ func (c *Cache) lookUp(tx *bbolt.Tx, scopeNumber uint64, n name) (it scope.Item,
 		return it, false, err
 	}
 	content := ref[recordHead : recordHead+16]
-	record := tx.Bucket([]byte(bucketObjects)).Get(content)
+	record := getLong(tx.Bucket([]byte(bucketObjects)), content)
 	if record == nil {
 		return it, false, fmt.Errorf("object %q: %w: it is not there", n, ErrDamaged)
 	}

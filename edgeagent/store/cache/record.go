@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
@@ -26,6 +28,43 @@ const (
 )
 
 var buckets = []string{bucketMeta, bucketScopes, bucketRefs, bucketObjects, bucketDocuments, bucketTokens, bucketOutbox}
+
+// Objects and documents are long. Each is in a bucket of its own, named by its id: bbolt puts up to four long values on one run of pages
+// and writes all when one changes. A bucket has pages of its own, or is a part of its parent's if it is short.
+
+var keyValue = []byte("v")
+
+// getLong gives a long record, or nil.
+func getLong(b *bbolt.Bucket, key []byte) []byte {
+	if own := b.Bucket(key); own != nil {
+		return own.Get(keyValue)
+	}
+	return nil
+}
+
+func putLong(b *bbolt.Bucket, key, record []byte) error {
+	own, err := b.CreateBucketIfNotExists(key)
+	if errors.Is(err, berrors.ErrIncompatibleValue) { // damage made it no bucket
+		if err = b.Delete(key); err == nil {
+			own, err = b.CreateBucket(key)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return own.Put(keyValue, record)
+}
+
+func deleteLong(b *bbolt.Bucket, key []byte) error {
+	switch err := b.DeleteBucket(key); {
+	case errors.Is(err, berrors.ErrBucketNotFound):
+		return nil
+	case errors.Is(err, berrors.ErrIncompatibleValue):
+		return b.Delete(key)
+	default:
+		return err
+	}
+}
 
 // A record is a byte that says whether it is sealed, a checksum of its bucket, key and body, and the body. bbolt guards only
 // its two meta pages, so a record guards itself, also against being found under another key.
