@@ -66,7 +66,7 @@ func TestSelectableOfEveryKind(t *testing.T) {
 			t.Errorf("%s: offers %q, want %q", kind, got, want)
 		}
 		filled := map[string]bool{}
-		for range 1 + 15*min(1, len(offered[group])) {
+		for range 16 * min(1, len(offered[group])) {
 			checkSelectable(t, random(t, fill, kind), kind, offered[group], filled)
 		}
 		for name, at := range offered[group] {

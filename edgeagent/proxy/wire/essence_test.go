@@ -22,12 +22,16 @@ func TestEssenceOfOtherTimes(t *testing.T) {
 		{`{"apiVersion":"x.y/v1","kind":"Lease","spec":{"renewTime":"1"}}`, `{"apiVersion":"x.y/v1","kind":"Lease","spec":{"renewTime":"2"}}`},
 		{`{"spec":{"renewTime":"1"},"apiVersion":"coordination.k8s.io/v1"}`, `{"spec":{"renewTime":"2"},"apiVersion":"coordination.k8s.io/v1"}`},
 		{`{"apiVersion":"v1","kind":"Node","status":{"conditions":{"lastHeartbeatTime":"1"}}}`, `{"apiVersion":"v1","kind":"Node","status":{"conditions":{"lastHeartbeatTime":"2"}}}`},
+		{`{"apiVersion":"v1","kind":"Node","status":{"conditions":[1,2]}}`, `{"apiVersion":"v1","kind":"Node","status":{"conditions":[12]}}`},
+		{`{"metadata":{"name":"ab"}}`, `{"metadata":{"name":"a","uid":"b"}}`},
+		{`{"metadata":{"a":{}},"b":1}`, `{"metadata":{"a":{},"b":1}}`},
 	} {
 		if read(pair[0]) == read(pair[1]) {
 			t.Errorf("%s and %s have one essence", pair[0], pair[1])
 		}
 	}
 	same := [][2]string{
+		{`{"apiVersion":"v1","kind":"Node","status":{"conditions":[null,{"lastHeartbeatTime":"1"}]}}`, `{"apiVersion":"v1","kind":"Node","status":{"conditions":[null,{"lastHeartbeatTime":"2"}]}}`},
 		{`{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"}}`, `{"metadata":{"name":"a"}}`}, // watch and list
 		{`{"metadata":{"resourceVersion":"1","name":"a"}}`, `{"metadata":{"name":"a","resourceVersion":"2"}}`},
 		{`{"apiVersion":"v1","kind":"Node","status":{"conditions":[ {"lastHeartbeatTime":"1","type":"a"} ]}}`, `{"apiVersion":"v1","kind":"Node","status":{"conditions":[{"type":"a"}]}}`},

@@ -139,6 +139,7 @@ func (w *jsonWalk) conditions(m *members) {
 			start := list.i
 			list.skip()
 			w.hash.add(w.b[start:list.i])
+			w.hash.mark(",")
 			continue
 		}
 		one := members{b: w.b, i: list.i, start: list.i}
