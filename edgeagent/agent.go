@@ -78,6 +78,7 @@ type Agent struct {
 	board    *board
 	uplink   *uplink.Uplink // nil if standalone
 	metrics  *metrics
+	proxy    *proxyPart // nil if standalone or switched off
 	commands chan command
 	unsaved  chan struct{} // says that the report on disk is not the latest
 
@@ -132,11 +133,26 @@ func (a *Agent) compose() error {
 		Changed: func(_ string, conds []condition.Condition) { a.board.set(conds...) },
 		Done:    a.reconciled,
 	}, a.parts(e.Node)...)
+	if a.proxied(e) {
+		var settings plan.Proxy
+		if kept.InForce != nil {
+			settings = kept.InForce.Plan.Agent.Proxy
+		}
+		if a.proxy, err = a.openProxy(e.Node, settings); err != nil {
+			return err
+		}
+		a.metrics.registry.MustRegister(a.proxy.serving.Collector())
+	}
 	if a.api != nil {
 		a.uplink = uplink.New(uplink.Config{API: a.api, Node: e.Node, Log: a.log, Now: a.opt.Now, Changed: a.board.setReported})
 	}
 	a.board.set(a.startConditions()...)
 	return a.listen()
+}
+
+// proxied tells whether the node has an autonomy proxy.
+func (a *Agent) proxied(e store.Enrolment) bool {
+	return !e.Standalone && slices.Contains(a.opt.Parts, ProxyPart) && (a.opt.ProxyAddress != NoAddress || a.opt.PodAddress != NoAddress)
 }
 
 // parts makes the reconcilers that were asked for.
@@ -154,12 +170,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	var loopErr error
+	var loopErr, proxyErr error
 	if f := a.store.State().InForce; f != nil {
 		a.enforce(f.Plan)
 	}
 	wg.Go(func() { loopErr = a.loop.Run(ctx) })
 	wg.Go(func() { a.follow(ctx) })
+	if a.proxy != nil {
+		wg.Go(func() {
+			proxyErr = a.proxy.run(ctx, func(c condition.Condition) { a.board.set(c) })
+			cancel() // without it the node's pods have no API server: better to be started again
+		})
+	}
 	wg.Go(func() { a.keep(ctx) })
 	if a.node != nil {
 		wg.Go(func() { a.node.Watch(ctx, func() { a.loop.Nudge(nodepool.Part) }) })
@@ -175,7 +197,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	<-ctx.Done()
 	stop()
 	wg.Wait()
-	return loopErr
+	return errors.Join(loopErr, proxyErr)
 }
 
 // Close lets go of state and listeners. Run must have returned. It may be called twice.
@@ -192,13 +214,16 @@ func (a *Agent) Close() error {
 		c.Close()
 	}
 	closeFollower(a.follower)
-	return errors.Join(append(errs, a.store.Close())...)
+	return errors.Join(append(errs, a.proxy.close(), a.store.Close())...)
 }
 
 // enforce makes a plan the one that all parts reconcile to.
 func (a *Agent) enforce(p plan.Node) {
 	a.follower.SetLimits(p.Agent.Limits)
 	a.loop.SetPlan(p)
+	if a.proxy != nil {
+		a.proxy.enforce(p.Agent.Proxy)
+	}
 }
 
 // pool is the pool whose plan is in force, or the one named at enrolment.

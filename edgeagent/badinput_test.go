@@ -133,7 +133,7 @@ func TestSleeper(t *testing.T) {
 			t.Fatalf("%+v", e)
 		}
 		api := newFakeAPI()
-		a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: api})
+		a, err := Open(Options{Config: Config{State: state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, API: api})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +159,7 @@ func TestAnotherPoolNamesANewNode(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	poll := func() *node {
-		a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: newFakeAPI()})
+		a, err := Open(Options{Config: Config{State: state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, API: newFakeAPI()})
 		if err != nil {
 			t.Fatal(err)
 		}

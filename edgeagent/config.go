@@ -55,7 +55,7 @@ type Config struct {
 }
 
 // Parts are the parts that this version has, in the order they are shown.
-func Parts() []string { return []string{nodepool.Part} }
+func Parts() []string { return []string{nodepool.Part, ProxyPart} }
 
 // WithDefaults fills what is empty.
 func (c Config) WithDefaults() Config {

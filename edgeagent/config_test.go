@@ -17,7 +17,7 @@ func TestConfigFile(t *testing.T) {
 		{"stat: /data\n", `unknown field "stat"`},
 		{"state: [1]\n", "state"},
 		{"state: a\nstate: b\n", "state"},
-		{"parts: [tunnels]\naddress: nine\nlogLevel: loud\nlogFormat: xml\n", "there is no part \"tunnels\"; there is nodepool\naddress: \"nine\" is neither host:port nor \"off\"\nlogLevel: \"loud\" is none of debug, info, warn, error\nlogFormat: \"xml\" is neither text nor json"},
+		{"parts: [tunnels]\naddress: nine\nlogLevel: loud\nlogFormat: xml\n", "there is no part \"tunnels\"; there is nodepool, proxy\naddress: \"nine\" is neither host:port nor \"off\"\nlogLevel: \"loud\" is none of debug, info, warn, error\nlogFormat: \"xml\" is neither text nor json"},
 	} {
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)

@@ -230,7 +230,7 @@ func (o EnrollOptions) again(lock *store.Lock, kept store.State, creds credentia
 // cleanUp takes away what a failed enrolment made. A folder that was there before stays.
 func cleanUp(state string, fresh bool) error {
 	errs := []error{store.Remove(state)}
-	for _, pattern := range []string{repoFolder, credentialsDir, tlsDir, socketName, podAddressFile} {
+	for _, pattern := range []string{repoFolder, credentialsDir, tlsDir, socketName, podAddressFile, cacheDir} {
 		made, err := filepath.Glob(filepath.Join(state, pattern))
 		errs = append(errs, err)
 		for _, path := range made {

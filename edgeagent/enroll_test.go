@@ -120,7 +120,7 @@ func TestEnroll(t *testing.T) {
 		t.Fatal(err)
 	}
 	api := newFakeAPI()
-	a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: api})
+	a, err := Open(Options{Config: Config{State: state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, API: api})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -268,7 +268,7 @@ func (n *node) open() {
 		}
 	}
 	a, err := Open(Options{
-		Config: Config{State: n.state, Address: NoAddress}, Version: "v1.2.3",
+		Config: Config{State: n.state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, Version: "v1.2.3",
 		Log: slog.New(slog.NewTextHandler(n.log, nil)), Now: func() time.Time { return n.clock },
 		Follower: n.f, API: n.api,
 	})

@@ -16,7 +16,7 @@ import (
 
 // killedChild is an agent that polls once and dies by SIGKILL at a named point.
 func killedChild(state, point string) {
-	a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: newFakeAPI(), Step: func(at string) {
+	a, err := Open(Options{Config: Config{State: state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, API: newFakeAPI(), Step: func(at string) {
 		if at == point {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -84,7 +84,7 @@ func TestKilledBetweenFetchAndApply(t *testing.T) {
 				t.Fatal(err)
 			}
 			api := newFakeAPI()
-			a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: api})
+			a, err := Open(Options{Config: Config{State: state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, API: api})
 			if err != nil {
 				t.Fatal(err)
 			}

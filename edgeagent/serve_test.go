@@ -27,7 +27,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	n := enrolled(t, "berlin")
 	n.must(n.a.Close())
 	n.must(identity.Make(filepath.Join(n.state, tlsDir), "n1"))
-	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0"}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
+	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0", ProxyAddress: NoAddress, PodAddress: NoAddress}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
 	n.must(err)
 	n.a = a
 	t.Cleanup(func() { a.Close() })
@@ -147,7 +147,7 @@ func TestReanchor(t *testing.T) {
 	state := tempState(t)
 	enroll(t, f, state, "n1", "berlin")
 	f.Set(fleetrepo.One("berlin", "n1", "rack", "8"))
-	a, err := Open(Options{Config: Config{State: state, Address: NoAddress}, API: newFakeAPI()})
+	a, err := Open(Options{Config: Config{State: state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, API: newFakeAPI()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestReanchor(t *testing.T) {
 
 func TestSecondAgentIsRefused(t *testing.T) {
 	n := enrolled(t, "berlin")
-	if _, err := Open(Options{Config: Config{State: n.state, Address: NoAddress}, Follower: n.f, API: n.api}); !errors.Is(err, store.ErrInUse) {
+	if _, err := Open(Options{Config: Config{State: n.state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, Follower: n.f, API: n.api}); !errors.Is(err, store.ErrInUse) {
 		t.Fatalf("got %v", err)
 	}
 	long := filepath.Join(n.state, strings.Repeat("x", 100))
@@ -208,7 +208,7 @@ func TestHealthConnectionsAreBounded(t *testing.T) {
 	n := enrolled(t, "berlin")
 	n.must(n.a.Close())
 	n.must(identity.Make(filepath.Join(n.state, tlsDir), "n1"))
-	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0"}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
+	a, err := Open(Options{Config: Config{State: n.state, Address: "127.0.0.1:0", ProxyAddress: NoAddress, PodAddress: NoAddress}, Follower: n.f, API: n.api, Now: func() time.Time { return n.clock }})
 	n.must(err)
 	n.a = a
 	t.Cleanup(func() { a.Close() })

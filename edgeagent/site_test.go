@@ -75,7 +75,7 @@ func startSite(t *testing.T, template string, limits source.Limits) *site {
 		t.Fatal(err)
 	}
 	s.a, err = Open(Options{
-		Config: Config{State: s.state, Address: NoAddress}, Follower: follower, API: s.api,
+		Config: Config{State: s.state, Address: NoAddress, ProxyAddress: NoAddress, PodAddress: NoAddress}, Follower: follower, API: s.api,
 		Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 var node = `{"kind":"Node","apiVersion":"v1","metadata":{"name":"n1","uid":"u1","resourceVersion":"42","labels":{"kubernetes.io/hostname":"n1"}},"status":{"images":[` +
 	strings.Repeat(`{"names":["registry.example.com/image@sha256:0123456789abcdef"],"sizeBytes":123456},`, 60) + `{"names":[]}]}}`
 
+const emptyList = `{"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}`
+
 func getNode(b *testing.B, c *http.Client, url string) {
 	resp, err := c.Get(url + "/api/v1/nodes/n1")
 	if err != nil {
@@ -71,6 +73,10 @@ func BenchmarkWatchEvent(b *testing.B) {
 	events := make(chan []byte)
 	s := start(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Query().Get("watch") == "" {
+			io.WriteString(w, emptyList)
+			return
+		}
 		w.(http.Flusher).Flush()
 		for {
 			select {
@@ -113,6 +119,10 @@ func BenchmarkWatchEvent(b *testing.B) {
 func BenchmarkWatches(b *testing.B) {
 	s := start(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Query().Get("watch") == "" {
+			io.WriteString(w, emptyList)
+			return
+		}
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}), nil)

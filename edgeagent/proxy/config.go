@@ -85,6 +85,8 @@ type Config struct {
 	Log           *slog.Logger
 	// Now is the wall clock: it stamps what is kept.
 	Now func() time.Time
+	// Changed is told of each new state of the link, after Offline was. It must not block. It may be nil.
+	Changed func(upstream.State)
 	// Spread is over how long what the proxy asks for itself is spread after the link came back. Default 5 s.
 	Spread time.Duration
 }

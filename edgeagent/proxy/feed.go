@@ -139,6 +139,9 @@ func (fs *feeds) tidy(f *feed) {
 
 // relist lists a scope anew if someone whose credential is at hand reads it.
 func (fs *feeds) relist(key scope.Key) {
+	if info, ok := fs.s.cfg.Store.Info(key); ok && info.Dirty == "" {
+		return // it was listed meanwhile
+	}
 	if key.Identity != fs.s.node() {
 		fs.mu.Lock()
 		known := fs.byKey[key] != nil

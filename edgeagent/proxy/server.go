@@ -158,6 +158,9 @@ func (s *Server) follow(ctx context.Context) {
 			case upstream.Offline:
 				s.cfg.Offline.Offline()
 			}
+			if s.cfg.Changed != nil {
+				s.cfg.Changed(state)
+			}
 		}
 		select {
 		case <-ctx.Done():

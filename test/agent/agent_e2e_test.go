@@ -69,7 +69,7 @@ func start(t *testing.T, l *lab.Lab, node string) *site {
 // run runs the agent until stop or the end of the test.
 func (s *site) run() {
 	s.Helper()
-	a, err := edgeagent.Open(edgeagent.Options{Config: edgeagent.Config{State: s.state, Address: edgeagent.NoAddress}, Version: "v1.2.3"})
+	a, err := edgeagent.Open(edgeagent.Options{Config: edgeagent.Config{State: s.state, Address: edgeagent.NoAddress, ProxyAddress: edgeagent.NoAddress, PodAddress: edgeagent.NoAddress}, Version: "v1.2.3"})
 	if err != nil {
 		s.Fatal(err)
 	}

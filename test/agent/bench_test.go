@@ -46,7 +46,7 @@ func BenchmarkPushToLabels(b *testing.B) {
 		b.Fatal(err)
 	}
 	var fetched time.Time
-	a, err := edgeagent.Open(edgeagent.Options{Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress}, Step: func(at string) {
+	a, err := edgeagent.Open(edgeagent.Options{Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress, ProxyAddress: edgeagent.NoAddress, PodAddress: edgeagent.NoAddress}, Step: func(at string) {
 		if at == "fetched" {
 			fetched = time.Now()
 		}

@@ -34,7 +34,7 @@ func agentProcess(b *testing.B, s *site) (*lab.Process, edgeagent.Control) {
 	state := filepath.Join(b.TempDir(), "state")
 	check(b, s.enroll(b.Context(), 0, state))
 	p, err := s.lab.Run(lab.Command{Name: "agent", Path: program,
-		Args: []string{"run", "--state", state, "--address", "127.0.0.1:0", "--config", os.DevNull}})
+		Args: []string{"run", "--state", state, "--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:6440", "--pod-address", "off", "--config", os.DevNull}})
 	check(b, err)
 	control := edgeagent.Control{State: state}
 	check(b, ready(b.Context(), control))

@@ -123,7 +123,7 @@ func runAll(b *testing.B, states []string) func() {
 	for _, state := range states {
 		starting.Go(func() error {
 			agent, err := edgeagent.Open(edgeagent.Options{
-				Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress}, Version: "bench"})
+				Config: edgeagent.Config{State: state, Address: edgeagent.NoAddress, ProxyAddress: edgeagent.NoAddress, PodAddress: edgeagent.NoAddress}, Version: "bench"})
 			if err != nil {
 				return err
 			}

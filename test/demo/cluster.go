@@ -113,7 +113,7 @@ func (d *demo) enrollNodes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		argv := []string{"holdfast-agent", "run", "--state", d.state(node), "--address", "127.0.0.1:0"}
+		argv := []string{"holdfast-agent", "run", "--state", d.state(node), "--address", "127.0.0.1:0", "--proxy-address", "off", "--pod-address", "off"}
 		if err := d.background("agent-"+node, argv); err != nil {
 			return err
 		}

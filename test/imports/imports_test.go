@@ -28,7 +28,8 @@ var layers = [][]string{
 	{"edgeagent/proxy/offline", "edgeagent/proxy/selftest"},
 	{"edgeagent/proxy/upstream", "edgeagent/proxy/identity", "edgeagent/proxy/rewrite", "edgeagent/proxy/outbox"},
 	{"edgeagent/proxy/media"},
-	{"edgeagent/proxy/request", "edgeagent/proxy/selector", "edgeagent/proxy/address", "edgeagent/proxy/kubelet"},
+	{"edgeagent/proxy/request", "edgeagent/proxy/address", "edgeagent/proxy/kubelet"},
+	{"edgeagent/proxy/selector"},
 	{"edgeagent/proxy/wire"},
 	{"edgeagent/scope"},
 	// The path from a poll to a plan, which node and hub share.
