@@ -2,6 +2,7 @@ package offline
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/selector"
@@ -84,12 +85,14 @@ func mayHold(k, wanted scope.Key) bool {
 	if k.Name != "" {
 		return k.Name == wanted.Name && k.Namespace == wanted.Namespace
 	}
-	if k.Fields == "" {
-		return true
+	if strings.HasPrefix(k.Fields, byName) && !strings.ContainsAny(k.Fields, ",\\") {
+		return k.Fields[len(byName):] == wanted.Name
 	}
-	name, ok := selector.Name(k.Fields)
-	return !ok || name == wanted.Name
+	return true
 }
+
+// byName begins the selector of a scope that has one object.
+const byName = "metadata.name="
 
 // cover gives the newest scope that holds everything that a list or watch asks for.
 func (h *Handler) cover(key scope.Key) (best scope.Info, ok bool) {

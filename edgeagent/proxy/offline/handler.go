@@ -158,6 +158,9 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request, req request.Reque
 	default:
 		return h.watch(w, r, req, caller)
 	}
+	if err == nil {
+		return nil
+	}
 	if f, ok := asFailure(err); ok && f.code == http.StatusServiceUnavailable && h.table(w, r, caller) {
 		return nil
 	}

@@ -270,3 +270,31 @@ func TestDocuments(t *testing.T) {
 		t.Errorf("somebody else's table: got %d", resp.StatusCode)
 	}
 }
+
+// TestNobodyGoesBackInTime: who was told that the cache is behind it asks for any version at all. On the same connection that is
+// still not an older one.
+func TestNobodyGoesBackInTime(t *testing.T) {
+	s := newSite(t)
+	s.boot(t)
+	pods := "/api/v1/pods?fieldSelector=spec.nodeName%3D" + nodeName
+	code := func(query string) int {
+		resp, _ := s.ask(t, nodeUser, "GET", pods+query, "")
+		return resp.StatusCode
+	}
+	if got := code(""); got != 200 {
+		t.Fatalf("before: %d", got)
+	}
+	if got := code("&resourceVersion=200"); got != 504 {
+		t.Fatalf("a version that is newer than the cache: %d", got)
+	}
+	for _, query := range []string{"", "&resourceVersion=0", "&watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"} {
+		if got := code(query); got != 504 {
+			t.Errorf("%q: got %d, want 504", query, got)
+		}
+	}
+	s.handler.Online() // what upstream says counts again: it may have been restored from a backup
+	s.handler.Offline()
+	if got := code(""); got != 200 {
+		t.Errorf("after the link was back: %d", got)
+	}
+}
