@@ -23,17 +23,18 @@ type types struct {
 	mu     sync.Mutex
 	groups map[schema.GroupVersion]func(*runtime.Scheme) error
 	scheme *runtime.Scheme
-	added  map[schema.GroupVersion]bool
+	// added has the resources of each group version that is registered.
+	added map[schema.GroupVersion]map[string]bool
 }
 
 // known gives the types. They are made when they are first needed.
 var known = sync.OnceValue(func() *types {
-	return &types{groups: groups(), scheme: runtime.NewScheme(), added: map[schema.GroupVersion]bool{}}
+	return &types{groups: groups(), scheme: runtime.NewScheme(), added: map[schema.GroupVersion]map[string]bool{}}
 })
 
 // add registers a group version. False: it is not built in.
 func (t *types) add(gv schema.GroupVersion) (bool, error) {
-	if t.added[gv] {
+	if t.added[gv] != nil {
 		return true, nil
 	}
 	add := t.groups[gv]
@@ -43,7 +44,12 @@ func (t *types) add(gv schema.GroupVersion) (bool, error) {
 	if err := add(t.scheme); err != nil {
 		return false, fmt.Errorf("register the types of %s: %w", gv, err)
 	}
-	t.added[gv] = true
+	resources := map[string]bool{}
+	for kind := range t.scheme.KnownTypes(gv) {
+		plural, _ := meta.UnsafeGuessKindToResource(gv.WithKind(kind))
+		resources[plural.Resource] = true
+	}
+	t.added[gv] = resources
 	return true, nil
 }
 
@@ -76,13 +82,6 @@ func (t *types) serves(r scope.Resource) bool {
 	gv := schema.GroupVersion{Group: r.Group, Version: r.Version}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if builtin, err := t.add(gv); err != nil || !builtin {
-		return false
-	}
-	for kind := range t.scheme.KnownTypes(gv) {
-		if plural, _ := meta.UnsafeGuessKindToResource(gv.WithKind(kind)); plural.Resource == r.Resource {
-			return true
-		}
-	}
-	return false
+	builtin, err := t.add(gv)
+	return err == nil && builtin && t.added[gv][r.Resource]
 }
