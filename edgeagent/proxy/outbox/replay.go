@@ -92,37 +92,35 @@ func (o *Outbox) tryStatuses(ctx context.Context, send Send) (left int, err erro
 		return cmp.Or(strings.Compare(a.Resource, b.Resource), cmp.Compare(a.Change, b.Change))
 	})
 	for _, s := range waiting {
-		done, err := o.replayStatus(ctx, send, s.Ref)
-		if err != nil {
-			return 0, err
-		}
-		if !done {
+		a, err := o.replayStatus(ctx, send, s.Ref)
+		if err == nil && a.later() {
 			left++
+			err = o.heed(ctx, a)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("replay status of %s: %w", s.Ref, err)
 		}
 	}
 	return left, nil
 }
 
-func (o *Outbox) replayStatus(ctx context.Context, send Send, ref Ref) (done bool, err error) {
+// replayStatus sends one status, while nobody else writes it.
+func (o *Outbox) replayStatus(ctx context.Context, send Send, ref Ref) (answer, error) {
 	defer o.Lock(ref)()
 	s, ok := o.Status(ref)
 	if !ok {
-		return true, nil
+		return answer{}, nil
 	}
 	body, err := s.body()
 	if err != nil {
-		return false, err
+		return answer{}, err
 	}
-	a, err := o.ask(ctx, send, http.MethodPatch, ref.StatusPath(), "application/strategic-merge-patch+json", body)
-	if err != nil {
-		return false, fmt.Errorf("replay status of %s: %w", ref, err)
+	a, err := once(ctx, send, http.MethodPatch, ref.StatusPath(), "application/strategic-merge-patch+json", body)
+	if err == nil && !a.later() {
+		o.count(a, "status of "+ref.String())
+		o.Superseded(ref)
 	}
-	if a.later() {
-		return false, nil
-	}
-	o.count(a, "status of "+ref.String())
-	o.Superseded(ref)
-	return true, nil
+	return a, err
 }
 
 // body gives the patch with the UID of the object that it is for.
@@ -152,11 +150,14 @@ func (o *Outbox) tryEvents(ctx context.Context, send Send) (left int, err error)
 	}
 	for _, queued := range waiting {
 		a, err := o.replayEvent(ctx, send, queued)
+		if err == nil && a.later() {
+			left++
+			err = o.heed(ctx, a)
+		}
 		if err != nil {
 			return 0, fmt.Errorf("replay event %s: %w", queued.Key, err)
 		}
 		if a.later() {
-			left++
 			continue
 		}
 		o.count(a, "event "+queued.Key)
@@ -176,7 +177,7 @@ func (o *Outbox) replayEvent(ctx context.Context, send Send, queued scope.Queued
 	if err != nil {
 		return answer{code: http.StatusUnprocessableEntity, why: err.Error()}, nil
 	}
-	a, err := o.ask(ctx, send, http.MethodPost, e.Path, "application/json", e.Object)
+	a, err := once(ctx, send, http.MethodPost, e.Path, "application/json", e.Object)
 	if err != nil || a.code != http.StatusConflict {
 		return a, err
 	}
@@ -191,7 +192,7 @@ func (o *Outbox) replayEvent(ctx context.Context, send Send, queued scope.Queued
 		return answer{}, err
 	}
 	name := strings.TrimPrefix(queued.Key, e.Path+"/")
-	return o.ask(ctx, send, http.MethodPatch, e.Path+"/"+name, "application/merge-patch+json", body)
+	return once(ctx, send, http.MethodPatch, e.Path+"/"+name, "application/merge-patch+json", body)
 }
 
 // answer is what upstream said to one entry.
@@ -207,14 +208,13 @@ func (a answer) later() bool {
 	return a.code == http.StatusTooManyRequests || a.code >= 500 || a.code == http.StatusUnauthorized
 }
 
-// ask sends one request. If upstream is too busy for anyone, ask waits as long as it was told to.
-func (o *Outbox) ask(ctx context.Context, send Send, method, path, contentType string, body []byte) (answer, error) {
-	a, err := once(ctx, send, method, path, contentType, body)
-	if err != nil || !a.later() || a.after == 0 {
-		return a, err
+// heed waits if upstream said that it is too busy, and for how long: that is meant for all requests, not for one.
+func (o *Outbox) heed(ctx context.Context, a answer) error {
+	if a.after == 0 {
+		return nil
 	}
-	o.cfg.Log.Info("upstream is too busy for what was written offline", "path", path, "code", a.code, "wait", a.after)
-	return a, o.pause(ctx, a.after)
+	o.cfg.Log.Info("upstream is too busy for what was written offline", "code", a.code, "wait", a.after)
+	return o.pause(ctx, a.after)
 }
 
 // pause waits for a time and up to half as much again.
