@@ -87,6 +87,9 @@ func (s *apiServer) RoundTrip(r *http.Request, asNode bool) (*http.Response, err
 		return nil, errors.New("no API server answers")
 	}
 	s.asked = append(s.asked, r.Method+" "+r.URL.Path)
+	if accept := r.Header.Get("Accept"); r.URL.Path == JWKSPath && accept != "application/jwk-set+json" { // as kube-apiserver
+		return &http.Response{StatusCode: http.StatusNotAcceptable, Status: "406 Not Acceptable", Body: http.NoBody}, nil
+	}
 	code, body := http.StatusOK, any(nil)
 	switch path := r.URL.Path; {
 	case path == DiscoveryPath:
@@ -331,11 +334,6 @@ func TestRenewalThatGoesWrong(t *testing.T) {
 				a.Status.Certificate = s.certificate(other.Public(), r.Subject.CommonName, time.Now(), time.Hour)
 			}
 		}, "private key does not match"},
-		"expired": {func(s *apiServer) func(string, *x509.CertificateRequest, *csr) {
-			return func(_ string, r *x509.CertificateRequest, a *csr) {
-				a.Status.Certificate = s.certificate(r.PublicKey, r.Subject.CommonName, time.Now().Add(-2*time.Hour), time.Hour)
-			}
-		}, "it expired"},
 		"not a certificate": {func(*apiServer) func(string, *x509.CertificateRequest, *csr) {
 			return func(_ string, _ *x509.CertificateRequest, a *csr) { a.Status.Certificate = []byte("x") }
 		}, "failed to find any PEM data"},
@@ -358,11 +356,53 @@ func TestRenewalThatGoesWrong(t *testing.T) {
 	}
 }
 
+// TestClockThatIsAhead: what the cluster signs now is good whatever the node's clock says, and is not asked for again and again. What
+// it signed long ago is not.
+func TestClockThatIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		old := n.file(t)
+		n.Now = func() time.Time { return time.Now().Add(20 * 365 * 24 * time.Hour) }
+		for range 5 {
+			if err := n.pass(t.Context()); err != nil || len(n.server.requests) != 1 || n.file(t) == old {
+				t.Fatalf("%d requests, %v", len(n.server.requests), err)
+			}
+			time.Sleep(time.Hour)
+		}
+
+		n = newNode(t)
+		time.Sleep(320 * 24 * time.Hour)
+		old = n.file(t)
+		n.server.sign = func(_ string, r *x509.CertificateRequest, a *csr) {
+			a.Status.Certificate = n.server.certificate(r.PublicKey, r.Subject.CommonName, time.Now().Add(-2*time.Hour), time.Hour)
+		}
+		key, err := n.nextKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		request, name, err := n.request(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := n.signed(t.Context(), name, request); err != nil { // by a process that ended then
+			t.Fatal(err)
+		}
+		if err := n.pass(t.Context()); err == nil || !strings.Contains(err.Error(), "it expired") || n.file(t) != old {
+			t.Fatalf("%v", err)
+		}
+		n.server.sign = n.server.approve
+		if err := n.pass(t.Context()); err != nil || len(n.server.requests) != 2 || n.file(t) == old {
+			t.Errorf("%d requests, %v", len(n.server.requests), err)
+		}
+	})
+}
+
 func TestExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		time.Sleep(366 * 24 * time.Hour)
 		n.server.down = true
+		n.Online = func() bool { return false }
 		if err := n.pass(t.Context()); err == nil {
 			t.Error("no API server answers, and nothing was said")
 		}

@@ -68,7 +68,7 @@ func (m *Maintenance) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cert, err := m.signed(ctx, name, request)
+	cert, before, err := m.signed(ctx, name, request)
 	var refused *refusedError
 	if errors.As(err, &refused) {
 		return errors.Join(err, os.Remove(m.nextFile())) // the next attempt is a new request
@@ -76,12 +76,13 @@ func (m *Maintenance) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.usable(cert, key); err != nil {
+	if err := m.usable(cert, key, before); err != nil {
 		return errors.Join(fmt.Errorf("the cluster's certificate for this node: %w", err), os.Remove(m.nextFile()))
 	}
 	if err := m.Credential.replace(cert, key); err != nil {
 		return err
 	}
+	m.renewed = m.Now()
 	m.Log.Info("the node's credential was renewed", "request", name)
 	return os.Remove(m.nextFile())
 }
@@ -134,8 +135,8 @@ type refusedError struct{ why string }
 
 func (e *refusedError) Error() string { return e.why }
 
-// signed posts the request if it is not there, and waits for its certificate.
-func (m *Maintenance) signed(ctx context.Context, name string, request []byte) ([]byte, error) {
+// signed posts the request if it is not there, and waits for its certificate. before says that it was there.
+func (m *Maintenance) signed(ctx context.Context, name string, request []byte) (cert []byte, before bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, approvalWait)
 	defer cancel()
 	body := map[string]any{
@@ -144,31 +145,35 @@ func (m *Maintenance) signed(ctx context.Context, name string, request []byte) (
 	}
 	code, _, err := m.call(ctx, http.MethodPost, csrPath, body, nil)
 	if err != nil && code != http.StatusConflict {
-		return nil, fmt.Errorf("ask for a new certificate: %w", err)
+		return nil, false, fmt.Errorf("ask for a new certificate: %w", err)
 	}
+	before = code == http.StatusConflict
 	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
+		if ctx.Err() != nil {
+			return nil, before, fmt.Errorf("CertificateSigningRequest %s was not approved yet: `kubectl certificate approve %s`, or bind ClusterRole system:certificates.k8s.io:certificatesigningrequests:selfnodeclient to Group system:nodes", name, name)
+		}
 		var got csr
 		if _, _, err := m.call(ctx, http.MethodGet, csrPath+"/"+name, nil, &got); err != nil {
-			return nil, fmt.Errorf("ask for a new certificate: %w", err)
+			return nil, before, fmt.Errorf("ask for a new certificate: %w", err)
 		}
 		for _, c := range got.Status.Conditions {
 			if c.Type == "Denied" || c.Type == "Failed" {
-				return nil, &refusedError{fmt.Sprintf("CertificateSigningRequest %s is %s: %s", name, c.Type, c.Message)}
+				return nil, before, &refusedError{fmt.Sprintf("CertificateSigningRequest %s is %s: %s", name, c.Type, c.Message)}
 			}
 		}
 		if len(got.Status.Certificate) > 0 {
-			return got.Status.Certificate, nil
+			return got.Status.Certificate, before, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("CertificateSigningRequest %s was not approved yet: `kubectl certificate approve %s`, or bind ClusterRole system:certificates.k8s.io:certificatesigningrequests:selfnodeclient to Group system:nodes", name, name)
 		case <-m.After(wait):
 		}
 	}
 }
 
-// usable checks what the cluster signed: a certificate that does not work must not replace one that does.
-func (m *Maintenance) usable(cert, key []byte) error {
+// usable checks what the cluster signed: a certificate that does not work must not replace one that does. If it was signed just now
+// the cluster's clock decides, and not the node's, whether it has expired.
+func (m *Maintenance) usable(cert, key []byte, before bool) error {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return err
@@ -178,7 +183,7 @@ func (m *Maintenance) usable(cert, key []byte) error {
 		return fmt.Errorf("it is for %q", leaf.Subject.CommonName)
 	case !slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
 		return errors.New("it is not for clients")
-	case m.Now().After(leaf.NotAfter):
+	case before && m.Now().After(leaf.NotAfter):
 		return fmt.Errorf("it expired at %s", leaf.NotAfter.Format(time.RFC3339))
 	}
 	return nil
@@ -201,6 +206,9 @@ func (m *Maintenance) call(ctx context.Context, method, path string, body, into 
 		return 0, nil, err
 	}
 	req.Header.Set("Accept", "application/json")
+	if path == JWKSPath {
+		req.Header.Set("Accept", "application/jwk-set+json")
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
