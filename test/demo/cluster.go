@@ -109,7 +109,7 @@ func (d *demo) enrollNodes(ctx context.Context) error {
 			return err
 		}
 		_, err = d.run(ctx, d.dir, "holdfast-agent", "enroll", "--node", node, "--repo", d.url, "--ca", d.ca(),
-			"--branch", "main", "--anchor", d.anchor, "--kubeconfig", kubeconfig, "--state", d.state(node))
+			"--branch", "main", "--anchor", d.anchor, "--kubeconfig", kubeconfig, "--proxy=false", "--state", d.state(node))
 		if err != nil {
 			return err
 		}
