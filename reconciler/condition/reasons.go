@@ -20,6 +20,8 @@ const (
 	NodePoolReady = "NodePoolReady"
 	// Autonomous: cut off and rebooted, the node would come back with every pod it has.
 	Autonomous = "Autonomous"
+	// WritesReplayed: nothing that was written while offline was refused by upstream.
+	WritesReplayed = "WritesReplayed"
 	// Synced: every node of the pool has the newest plan in force. The hub says it of a NodePool.
 	Synced = "Synced"
 )
@@ -110,6 +112,13 @@ const (
 	ReasonBootCovered = "BootCovered"
 	// ReasonBootIncomplete: a boot without link would want something that is not on the node.
 	ReasonBootIncomplete = "BootIncomplete"
+
+	// ReasonReplayed: nothing waits to be sent upstream.
+	ReasonReplayed = "Replayed"
+	// ReasonWritesWaiting: what was written while offline waits for the link.
+	ReasonWritesWaiting = "WritesWaiting"
+	// ReasonWritesLost: upstream refused something that was written while offline, for good.
+	ReasonWritesLost = "WritesLost"
 
 	// ReasonNodesNotReady: some nodes of the pool are not ready.
 	ReasonNodesNotReady = "NodesNotReady"

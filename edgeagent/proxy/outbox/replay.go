@@ -19,47 +19,13 @@ import (
 // Send asks upstream as the node. The error is for answers that never came.
 type Send func(*http.Request) (*http.Response, error)
 
-// Report is what came of replaying.
-type Report struct {
-	// Replayed and Dropped count since the start. Pending is what waits now, Events how many of that are events.
-	Replayed, Dropped, Pending, Events int
-	// Lost says what upstream refused for good, newest first, at most a few.
-	Lost []Lost
-}
-
-// Lost is an entry that upstream refused for good.
-type Lost struct {
-	What string    `json:"what"`
-	Why  string    `json:"why"`
-	When time.Time `json:"when"`
-}
-
 const (
-	// keptLosses is how many losses a Report tells of.
-	keptLosses = 20
 	// firstWait and longestWait bound how long a lane waits after upstream was too busy and did not say how long.
 	firstWait, longestWait = time.Second, time.Minute
 	// timeout bounds one request.
 	timeout = 30 * time.Second
 	manager = "holdfast-agent"
 )
-
-// Report tells what came of replaying so far.
-func (o *Outbox) Report() Report {
-	o.mu.Lock()
-	r := o.report
-	r.Lost = slices.Clone(r.Lost)
-	r.Pending = len(o.statuses)
-	o.mu.Unlock()
-	for _, err := range o.cfg.Store.Pending(EventsBucket) {
-		if err != nil {
-			break
-		}
-		r.Events++
-	}
-	r.Pending += r.Events
-	return r
-}
 
 // Replay sends what waits to upstream: the node's status, then the pods', then events, one at a time. It returns nil once nothing
 // waits, or the error of a Send that got no answer: the link is down again, and what is left waits for the next time. What
@@ -259,18 +225,4 @@ func once(ctx context.Context, send Send, method, path, contentType string, body
 	}
 	a.why = status.Message
 	return a, nil
-}
-
-// count notes what came of one entry.
-func (o *Outbox) count(a answer, what string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if a.code < 300 {
-		o.report.Replayed++
-		return
-	}
-	o.report.Dropped++
-	lost := append([]Lost{{What: what, Why: strconv.Itoa(a.code) + ": " + a.why, When: o.cfg.Now()}}, o.report.Lost...)
-	o.report.Lost = lost[:min(len(lost), keptLosses)]
-	o.cfg.Log.Warn("what was written offline is dropped: upstream does not take it", "what", what, "code", a.code, "why", a.why)
 }

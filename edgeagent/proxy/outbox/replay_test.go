@@ -15,10 +15,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/outbox"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -313,4 +315,35 @@ func TestOnlyHeartbeats(t *testing.T) {
 			t.Errorf("%s: got %v", final, got)
 		}
 	}
+}
+
+// TestCondition: what waits is no fault, what was lost is, for a day.
+func TestCondition(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	o, err := outbox.New(outbox.Config{Store: newDisk(), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(status condition.Status, reason, message string) {
+		t.Helper()
+		if c := o.Condition(); c.Type != condition.WritesReplayed || c.Status != status || c.Reason != reason || c.Message != message {
+			t.Errorf("got %+v", c)
+		}
+	}
+	check(condition.True, condition.ReasonReplayed, "nothing waits to be sent upstream")
+	put(t, o, web, `{}`)
+	check(condition.True, condition.ReasonWritesWaiting, "1 statuses and 0 events were written while offline and wait for the link")
+	u := &upstream{codes: map[string][]int{web.StatusPath(): {404}}}
+	if err := o.Replay(t.Context(), u.send); err != nil {
+		t.Fatal(err)
+	}
+	check(condition.False, condition.ReasonWritesLost, "upstream did not take what was written while offline: status of pods/default/web: 404: because")
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(o.Collector())
+	families, err := registry.Gather()
+	if err != nil || len(families) != 3 || families[0].GetName() != "holdfast_proxy_outbox_dropped_total" || families[0].GetMetric()[0].GetCounter().GetValue() != 1 {
+		t.Errorf("metrics: %v, %v", families, err)
+	}
+	now = now.Add(25 * time.Hour)
+	check(condition.True, condition.ReasonReplayed, "nothing waits to be sent upstream")
 }
