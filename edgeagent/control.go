@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/selftest"
 )
 
 // socketName is the control socket's, in the state folder. Local root alone talks through it: it is mode 0600 in a folder
@@ -71,19 +73,29 @@ func (p *problem) StableReason() string { return p.Reason }
 
 func (a *Agent) controlHandler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, do func(r *http.Request) error) {
+	answer := func(pattern string, do func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			if !permitted(r) {
 				reply(w, http.StatusForbidden, &problem{Message: "only root and the agent's own user may use the control socket"})
 				return
 			}
-			if err := do(r); err != nil {
+			body, err := do(r)
+			if err != nil {
 				reply(w, http.StatusConflict, &problem{Reason: reasonOf(err), Message: err.Error()})
 				return
 			}
-			reply(w, http.StatusOK, a.status())
+			reply(w, http.StatusOK, body)
 		})
 	}
+	handle := func(pattern string, do func(r *http.Request) error) {
+		answer(pattern, func(r *http.Request) (any, error) {
+			if err := do(r); err != nil {
+				return nil, err
+			}
+			return a.status(), nil
+		})
+	}
+	answer("GET /v1/selftest", func(r *http.Request) (any, error) { return a.selftest(r.Context()) })
 	handle("GET /v1/status", func(*http.Request) error { return nil })
 	handle("POST /v1/sync", func(r *http.Request) error { return a.sync(r.Context()) })
 	handle("POST /v1/re-anchor", func(r *http.Request) error {
@@ -155,20 +167,26 @@ type Control struct{ State string }
 
 // Status asks for the status.
 func (c Control) Status(ctx context.Context) (Status, error) {
-	return c.call(ctx, http.MethodGet, "/v1/status", nil)
+	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)
+}
+
+// Selftest has the agent replay the boot against the proxy's cache: see selftest.Run.
+func (c Control) Selftest(ctx context.Context) (selftest.Result, error) {
+	return call[selftest.Result](ctx, c, http.MethodGet, "/v1/selftest", nil)
 }
 
 // Sync has the agent poll now and waits until it is done with what came of it.
 func (c Control) Sync(ctx context.Context) (Status, error) {
-	return c.call(ctx, http.MethodPost, "/v1/sync", nil)
+	return call[Status](ctx, c, http.MethodPost, "/v1/sync", nil)
 }
 
 // Reanchor has the agent take a commit as its new anchor: see Agent.Reanchor.
 func (c Control) Reanchor(ctx context.Context, commit string) (Status, error) {
-	return c.call(ctx, http.MethodPost, "/v1/re-anchor", map[string]string{"commit": commit})
+	return call[Status](ctx, c, http.MethodPost, "/v1/re-anchor", map[string]string{"commit": commit})
 }
 
-func (c Control) call(ctx context.Context, method, path string, body any) (Status, error) {
+// call asks the agent and decodes its answer.
+func call[Out any](ctx context.Context, c Control, method, path string, body any) (out Out, err error) {
 	socket := filepath.Join(c.State, socketName)
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -178,30 +196,29 @@ func (c Control) call(ctx context.Context, method, path string, body any) (Statu
 	}}
 	raw, err := json.Marshal(body)
 	if err != nil {
-		return Status{}, err
+		return out, err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, bytes.NewReader(raw))
 	if err != nil {
-		return Status{}, err
+		return out, err
 	}
 	resp, err := client.Do(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return Status{}, fmt.Errorf("%w in %s: start it with systemctl start holdfast-agent, or holdfast-agent run --state %s", ErrNotRunning, c.State, c.State)
+		return out, fmt.Errorf("%w in %s: start it with systemctl start holdfast-agent, or holdfast-agent run --state %s", ErrNotRunning, c.State, c.State)
 	case err != nil:
-		return Status{}, fmt.Errorf("ask agent: %w", err)
+		return out, fmt.Errorf("ask agent: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		p := &problem{Message: resp.Status}
 		if err := json.NewDecoder(resp.Body).Decode(p); err != nil {
-			return Status{}, fmt.Errorf("ask agent: %s: %w", resp.Status, err)
+			return out, fmt.Errorf("ask agent: %s: %w", resp.Status, err)
 		}
-		return Status{}, p
+		return out, p
 	}
-	var s Status
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return Status{}, fmt.Errorf("ask agent: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("ask agent: %w", err)
 	}
-	return s, nil
+	return out, nil
 }

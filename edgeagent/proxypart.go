@@ -322,6 +322,14 @@ func (p *proxyPart) selftest(ctx context.Context, now func() time.Time) (selftes
 	})
 }
 
+// selftest replays the boot for whoever asks through the control socket.
+func (a *Agent) selftest(ctx context.Context) (selftest.Result, error) {
+	if a.proxy == nil {
+		return selftest.Result{}, errors.New("this agent runs no autonomy proxy: enrol with --kubeconfig, and run the part proxy")
+	}
+	return a.proxy.selftest(ctx, a.opt.Now)
+}
+
 // selftests keeps the condition Autonomous true to what is cached.
 func (p *proxyPart) selftests(ctx context.Context, report func(condition.Condition)) {
 	for next := selftestSoon; wait(ctx, next); next = selftestEvery {

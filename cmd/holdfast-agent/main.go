@@ -33,7 +33,7 @@ signatures the fleet's trust allows, and keeps the last good plan in force whate
   holdfast-agent sync                                                    fetch now and wait for what comes of it`,
 	}
 	for _, newCommand := range []func(*cli.Env) *cobra.Command{
-		newEnrollCommand, newUnenrollCommand, newRunCommand, newStatusCommand, newSyncCommand, newReanchorCommand, newProxyCommand,
+		newEnrollCommand, newUnenrollCommand, newRunCommand, newStatusCommand, newSyncCommand, newSelftestCommand, newReanchorCommand, newProxyCommand,
 	} {
 		root.AddCommand(newCommand(env))
 	}
