@@ -93,7 +93,8 @@ func TestAgainstAPIServer(t *testing.T) {
 				for _, a := range accepts {
 					s.compare(t, collection, a.accept, a.query, held)
 					if len(held.items) > 0 {
-						s.compare(t, path.Join(collection, held.items[0].Name), a.accept, a.query, held)
+						last := held.items[len(held.items)-1]
+						s.compare(t, path.Join(collection, last.Name), a.accept, a.query, held)
 					}
 				}
 			}

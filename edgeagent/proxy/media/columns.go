@@ -110,19 +110,28 @@ func decodeMetadata(item scope.Item) (metav1.ObjectMeta, error) {
 	return meta, nil
 }
 
-// definedColumns are those of a CustomResourceDefinition, or nil if there is none.
+// ageColumns are of custom resources that define no columns, or whose definition is not known.
+func ageColumns() *columns {
+	age := ageHeader()
+	age.Type = "date"
+	return &columns{headers: []header{nameHeader(), age}, row: func(item scope.Item, now time.Time) ([]any, []metav1.TableRowCondition, error) {
+		meta, err := decodeMetadata(item)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []any{item.Name, since(meta.CreationTimestamp, now)}, nil, nil
+	}}
+}
+
+// definedColumns are those of a CustomResourceDefinition.
 func definedColumns(crd scope.Item, version string) (*columns, error) {
 	d, err := readDefinition(crd)
 	if err != nil {
 		return nil, err
 	}
-	v, ok := d.version(version)
-	if !ok {
-		return nil, nil
-	}
+	v, _ := d.version(version)
 	if len(v.Columns) == 0 {
-		doc := metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]
-		v.Columns = []definedCell{{Name: "Age", Type: "date", Description: doc, JSONPath: ".metadata.creationTimestamp"}}
+		return ageColumns(), nil
 	}
 	c := &columns{headers: []header{nameHeader()}}
 	var paths []*jsonpath.JSONPath

@@ -35,7 +35,7 @@ type Renderer struct {
 func (r *Renderer) Object(item scope.Item) ([]byte, error) {
 	if r.Format.As == Table {
 		var b bytes.Buffer
-		if err := r.writeTable(&b, wire.List{Version: item.Version}, one(item)); err != nil {
+		if err := r.writeOne(&b, item); err != nil {
 			return nil, err
 		}
 		return r.dress(b.Bytes())
@@ -149,9 +149,4 @@ func (r *Renderer) dress(body []byte) ([]byte, error) {
 		return b.Bytes(), nil
 	}
 	return body, nil
-}
-
-// one is a sequence of one item.
-func one(item scope.Item) iter.Seq2[scope.Item, error] {
-	return func(yield func(scope.Item, error) bool) { yield(item, nil) }
 }

@@ -39,21 +39,22 @@ func (r *Renderer) layout() (*columns, error) {
 		return r.columns, nil
 	}
 	kind := r.kind()
-	c, err := builtinColumns(kind.APIVersion, kind.Kind), error(nil)
-	if c == nil && !known().serves(r.Resource) {
-		c, err = definedColumns(r.CRD, r.Resource.Version)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if c == nil {
+	c := builtinColumns(kind.APIVersion, kind.Kind)
+	switch {
+	case c != nil:
+	case known().serves(r.Resource):
 		c = defaultColumns()
+	default:
+		var err error
+		if c, err = definedColumns(r.CRD, r.Resource.Version); err != nil {
+			return nil, err
+		}
 	}
 	r.columns = c
 	return c, nil
 }
 
-// writeTable writes a Table of the items.
+// writeTable writes a Table of a list.
 func (r *Renderer) writeTable(w io.Writer, list wire.List, items iter.Seq2[scope.Item, error]) error {
 	c, err := r.layout()
 	if err != nil {
@@ -65,6 +66,21 @@ func (r *Renderer) writeTable(w io.Writer, list wire.List, items iter.Seq2[scope
 			return err
 		}
 	}
+	return r.writeRows(w, c, list, items, finish)
+}
+
+// writeOne writes a Table of one object.
+func (r *Renderer) writeOne(w io.Writer, item scope.Item) error {
+	c, err := r.layout()
+	if err != nil {
+		return err
+	}
+	one := func(yield func(scope.Item, error) bool) { yield(item, nil) }
+	return r.writeRows(w, c, wire.List{Version: item.Version}, one, func([]any) {})
+}
+
+// writeRows writes a Table, row by row.
+func (r *Renderer) writeRows(w io.Writer, c *columns, list wire.List, items iter.Seq2[scope.Item, error], finish func([]any)) error {
 	head, err := r.head(c, list)
 	if err != nil {
 		return err
