@@ -55,7 +55,7 @@ func inSteps(t testing.TB, r *vt.Repo, s verify.State, segment, commits int) (v 
 // sameInSteps wants the verdict to be the same when it takes many calls.
 func sameInSteps(t testing.TB, r *vt.Repo, s verify.State, want verify.Verdict) {
 	t.Helper()
-	for _, size := range []struct{ segment, commits int }{{4096, 1}, {2, 1}, {1, 2}, {3, 3}} {
+	for _, size := range []struct{ segment, commits int }{{2, 1}, {4096, 3}} {
 		got, states := inSteps(t, r, s, size.segment, size.commits)
 		if got.Accepted != want.Accepted || got.Reason != want.Reason || got.Message != want.Message || got.Commit != want.Commit || !got.At.Equal(want.At) {
 			t.Fatalf("in steps of %v the verdict is %s (%s), in one go %s (%s)", size, got.Reason, got.Message, want.Reason, want.Message)
