@@ -188,3 +188,14 @@ func parse(t testing.TB, target, accept string, native scope.Encoding) (*http.Re
 	}
 	return r, req, native
 }
+
+// BenchmarkNegotiate is of what the kubelet sends with every request.
+func BenchmarkNegotiate(b *testing.B) {
+	r, req, native := parse(b, "/api/v1/nodes/n", kubelet, scope.Protobuf)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Negotiate(r, req, native); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -297,3 +297,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkParse is of what the kubelet asks most: its node, and a watch of one Secret.
+func BenchmarkParse(b *testing.B) {
+	for name, target := range map[string]string{
+		"get":   "/api/v1/nodes/n1?resourceVersion=0",
+		"watch": "/api/v1/namespaces/a/secrets?allowWatchBookmarks=true&fieldSelector=metadata.name%3Dx&resourceVersion=17&timeoutSeconds=431&watch=true",
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := newRequest(b, "GET", target)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Parse(r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
