@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 	"os"
 	"slices"
 )
@@ -54,6 +53,7 @@ func walk(path string, f func(*walker) error) error {
 	if err != nil {
 		return err
 	}
+	prefetch(file)
 	size := uint64(os.Getpagesize())
 	m, ok := newestHead(file, size)
 	length := uint64(info.Size()) / size
@@ -70,6 +70,7 @@ type walker struct {
 	seen   []uint64
 	depth  int
 	bufs   [][]byte // one for each level of the tree, used again
+	room   int      // bytes of the page that was read last, of which only the first may have been read
 
 	visit func(Record) error
 	bad   func(error) // takes damage and lets the walk go on; nil: the first damage ends it
@@ -107,7 +108,12 @@ func (w *walker) tree(page uint64, in Record, low, high []byte) error {
 	if err != nil {
 		return w.damaged(page, "cannot be used: %v", err)
 	}
-	elements, err := parse(raw, low, high)
+	elements, err := parse(raw, w.room, low, high)
+	if errors.Is(err, errBeyond) && len(raw) < w.room {
+		if raw, err = w.rest(page, raw); err == nil {
+			elements, err = parse(raw, w.room, low, high)
+		}
+	}
 	if err != nil {
 		if err := w.damaged(page, "%v", err); err != nil {
 			return err
@@ -162,7 +168,7 @@ func (w *walker) bucket(page uint64, in Record, value []byte) error {
 	if len(inline) < pageHeader || flagsOf(inline) != flagLeaf {
 		return w.damaged(page, "holds a bucket that cannot be read")
 	}
-	elements, err := parse(inline, nil, nil)
+	elements, err := parse(inline, len(inline), nil, nil)
 	if err != nil {
 		if err := w.damaged(page, "holds a bucket: %v", err); err != nil {
 			return err
@@ -191,14 +197,19 @@ func (w *walker) page(id uint64) ([]byte, error) {
 	if !w.claim(id, more+1) {
 		return nil, errors.New("it overlaps another page or the end")
 	}
-	if more > 0 {
-		buf = slices.Grow(buf, int(more*w.head.size))[:(more+1)*w.head.size]
-		w.bufs[w.depth] = buf
-		if _, err := w.f.ReadAt(buf[w.head.size:], int64((id+1)*w.head.size)); err != nil {
-			return nil, err
-		}
+	w.room = int((more + 1) * w.head.size)
+	if more > 0 && w.visit != nil {
+		return w.rest(id, buf)
 	}
 	return buf, nil
+}
+
+// rest reads what overflows a page.
+func (w *walker) rest(id uint64, buf []byte) ([]byte, error) {
+	buf = slices.Grow(buf, w.room-len(buf))[:w.room]
+	w.bufs[w.depth] = buf
+	_, err := w.f.ReadAt(buf[w.head.size:], int64((id+1)*w.head.size))
+	return buf, err
 }
 
 func flagsOf(page []byte) uint16 { return binary.NativeEndian.Uint16(page[8:]) }
@@ -209,8 +220,11 @@ type element struct {
 	key, value []byte
 }
 
-// parse gives the elements of a page, up to the first that cannot be right.
-func parse(page, low, high []byte) ([]element, error) {
+// errBeyond: a key is not in what was read of its page.
+var errBeyond = errors.New("has a key beyond its end")
+
+// parse gives the elements of a page that has so much room, up to the first that cannot be right. Of values it gives what was read.
+func parse(page []byte, room int, low, high []byte) ([]element, error) {
 	count := int(binary.NativeEndian.Uint16(page[10:]))
 	branch := flagsOf(page) == flagBranch
 	if branch && count == 0 {
@@ -220,7 +234,7 @@ func parse(page, low, high []byte) ([]element, error) {
 	for i := range count {
 		at := pageHeader + 16*i // both kinds of elements have 16 bytes
 		if at+16 > len(page) {
-			return elements, errors.New("has more elements than room")
+			return elements, errBeyond
 		}
 		word := func(off int) uint64 { return uint64(binary.NativeEndian.Uint32(page[at+off:])) }
 		var e element
@@ -231,12 +245,14 @@ func parse(page, low, high []byte) ([]element, error) {
 			e.bucket = word(0)&1 != 0
 			pos, keySize, valueSize = word(4), word(8), word(12)
 		}
-		start, room := uint64(at)+pos, uint64(len(page))
-		sum, over := bits.Add64(start, keySize+valueSize, 0)
-		if over != 0 || sum > room || keySize == 0 {
+		start, end := uint64(at)+pos, uint64(at)+pos+keySize+valueSize // of 32 bits each: no overflow
+		if end > uint64(room) || keySize == 0 {
 			return elements, fmt.Errorf("has an element %d beyond its end", i)
 		}
-		e.key, e.value = page[start:start+keySize], page[start+keySize:sum]
+		if start+keySize > uint64(len(page)) || e.bucket && end > uint64(len(page)) {
+			return elements, errBeyond
+		}
+		e.key, e.value = page[start:start+keySize], page[start+keySize:min(end, uint64(len(page)))]
 		// bbolt finds a page's place in its parent by the first key, so these two must be the same.
 		if i == 0 && low != nil && !bytes.Equal(e.key, low) {
 			return elements, errors.New("does not begin with the key that leads to it")

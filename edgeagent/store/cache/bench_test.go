@@ -46,6 +46,7 @@ func BenchmarkGet(b *testing.B) {
 	c := open(b, dir, Options{})
 	b.Run("pod", func(b *testing.B) {
 		b.ReportAllocs()
+		cpu(b)
 		i := 0
 		for b.Loop() {
 			if _, ok, err := c.Get(nodePods, "default", podNames[i%110]); !ok || err != nil {
@@ -56,6 +57,7 @@ func BenchmarkGet(b *testing.B) {
 	})
 	b.Run("secret", func(b *testing.B) {
 		b.ReportAllocs()
+		cpu(b)
 		i := 0
 		for b.Loop() {
 			if _, ok, err := c.Get(secretKeys[i%200], "default", secretNames[i%200]); !ok || err != nil {
@@ -66,6 +68,7 @@ func BenchmarkGet(b *testing.B) {
 	})
 	b.Run("absent", func(b *testing.B) {
 		b.ReportAllocs()
+		cpu(b)
 		for b.Loop() {
 			if _, ok, err := c.Get(nodePods, "default", "none"); ok || err != nil {
 				b.Fatal(ok, err)
@@ -73,6 +76,7 @@ func BenchmarkGet(b *testing.B) {
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
+		cpu(b)
 		b.RunParallel(func(p *testing.PB) {
 			for i := 0; p.Next(); i++ {
 				if _, ok, err := c.Get(nodePods, "default", podNames[i%110]); !ok || err != nil {
@@ -96,6 +100,7 @@ func BenchmarkRead1000(b *testing.B) {
 	dir, _ := benchCache(b)
 	c := open(b, dir, Options{})
 	b.ReportAllocs()
+	cpu(b)
 	for b.Loop() {
 		n := 0
 		err := c.Read(manyPods, func(_ scope.Info, all iter.Seq2[scope.Item, error]) error {
@@ -119,6 +124,7 @@ func BenchmarkApply(b *testing.B) {
 	c := open(b, dir, Options{MaxPending: 1 << 30})
 	body := []byte(strings.Repeat("status of a container; ", 260))
 	b.ReportAllocs()
+	cpu(b)
 	v := 3000
 	for b.Loop() {
 		v++
@@ -135,6 +141,7 @@ func BenchmarkCommit(b *testing.B) {
 	dir, _ := benchCache(b)
 	c := open(b, dir, Options{GroupDelay: time.Hour})
 	b.ReportAllocs()
+	cpu(b)
 	v := 3000
 	for b.Loop() {
 		v++
@@ -149,6 +156,7 @@ func BenchmarkReplaceSame(b *testing.B) {
 	c := open(b, dir, Options{GroupDelay: time.Hour})
 	items := manyItems(strings.Repeat("status of a container; ", 260))
 	b.ReportAllocs()
+	cpu(b)
 	for b.Loop() {
 		c.Replace(manyPods, podList, "2000", items)
 		c.write(changed)
@@ -159,6 +167,7 @@ func BenchmarkEnqueue(b *testing.B) {
 	c := open(b, b.TempDir(), Options{})
 	value := make([]byte, 4000)
 	b.ReportAllocs()
+	cpu(b)
 	for b.Loop() {
 		if err := c.Enqueue(b.Context(), "status", "pod", value); err != nil {
 			b.Fatal(err)
@@ -169,6 +178,7 @@ func BenchmarkEnqueue(b *testing.B) {
 func BenchmarkOpen(b *testing.B) {
 	dir, _ := benchCache(b)
 	b.ReportAllocs()
+	cpu(b)
 	for b.Loop() {
 		c, err := Open(dir, Options{})
 		if err != nil {

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"syscall"
 	"time"
 
@@ -34,6 +35,17 @@ func (h *health) why() string {
 		return h.failed.Error()
 	}
 	return "the disk is slow"
+}
+
+// fail notes how the last write went, and logs it if that is news.
+func (h *health) fail(log *slog.Logger, err error) {
+	switch {
+	case err != nil && (h.failed == nil || h.failed.Error() != err.Error()):
+		log.Error("the cache cannot be written; it goes on in memory", "error", err)
+	case err == nil && h.failed != nil:
+		log.Info("the cache can be written again")
+	}
+	h.failed = err
 }
 
 func (h *health) refused(why string) { h.full = "a list was not cached: " + why }

@@ -32,9 +32,8 @@ func (c *Cache) attach() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.health.failed = err; err != nil {
+	if c.health.fail(c.o.Log, err); err != nil {
 		c.fails++
-		c.o.Log.Error("the cache has no file; it goes on in memory", "file", c.path, "error", err)
 	}
 	return err
 }

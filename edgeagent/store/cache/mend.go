@@ -184,7 +184,7 @@ func (c *Cache) rebuild(why error) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.health.failed = err
+	c.health.fail(c.o.Log, err)
 	return err
 }
 

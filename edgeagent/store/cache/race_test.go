@@ -31,7 +31,7 @@ func TestConcurrent(t *testing.T) {
 	var writers, readers sync.WaitGroup
 	for _, key := range keys {
 		writers.Go(func() {
-			for v := 2; v < 400; v++ {
+			for v := 2; v < 150; v++ {
 				if v%3 == 0 {
 					c.Replace(key, podList, fmt.Sprint(v), at(v))
 					continue
@@ -63,7 +63,7 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	writers.Go(func() {
-		for i := range 100 {
+		for i := range 40 {
 			enqueue(t, c, "events", fmt.Sprint(i), "x")
 			enqueue(t, c, "status", fmt.Sprint(i%3), fmt.Sprint(i))
 			c.PutToken(fmt.Sprint(i%5), []byte("t"))
@@ -88,7 +88,7 @@ func TestConcurrent(t *testing.T) {
 	consistent(t, dir)
 	c = open(t, dir, Options{})
 	for _, key := range keys {
-		holds(t, c, key, "399", at(399)...)
+		holds(t, c, key, "149", at(149)...)
 	}
 }
 

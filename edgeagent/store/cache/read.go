@@ -164,10 +164,11 @@ func (c *Cache) merge(s *snapshot, found []located, yield func(scope.Item, error
 		return ch.deleted || yield(ch.item, nil)
 	}
 	for _, l := range found {
-		at := l.name()
-		for len(names) > 0 && compareNames(names[0], at) < 0 {
-			if !next() {
-				return
+		if len(names) > 0 {
+			for at := l.name(); len(names) > 0 && compareNames(names[0], at) < 0; {
+				if !next() {
+					return
+				}
 			}
 		}
 		it, err := c.object(l.content, l.record)

@@ -79,6 +79,7 @@ func (c *Cache) siftWork(tx *bbolt.Tx, k *work) error {
 		case c.seal.content(k.info.Key.Resource, &ch.item) == ref.content:
 			k.calm = append(k.calm, n)
 		case ch.item.Essence != 0 && ch.item.Essence == ref.essence:
+			ch.item.Raw = bytes.Clone(ch.item.Raw) // it may be a part of a long list, which need not stay
 			k.quiet[n] = ch
 		default:
 			left.set(n, ch)

@@ -189,12 +189,13 @@ func (c *Cache) settle(b *batch, err error) {
 	c.outbox.settle(b.ops, err)
 	if err != nil {
 		c.fails++
-		c.health.failed = err
+		c.health.fail(c.o.Log, err)
 		c.putBack(b)
 		return
 	}
 	if b.what != outboxOnly {
-		c.fails, c.health.failed = 0, nil
+		c.fails = 0
+		c.health.fail(c.o.Log, nil)
 	}
 	for _, k := range b.works {
 		c.settleWork(k)
@@ -220,7 +221,10 @@ func (c *Cache) settleWork(k *work) {
 	}
 	c.quiet -= size(e.quiet)
 	e.quiet = nil
-	e.stored, e.damaged, e.count = true, nil, k.items
+	if e.number != k.number {
+		e.damaged = nil // nothing is left of what was
+	}
+	e.stored, e.count = true, k.items
 	e.onDisk = k.onDisk
 	e.number, e.version, e.savedAt = k.number, k.info.Version, c.o.Now()
 }
