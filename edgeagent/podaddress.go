@@ -10,11 +10,28 @@ import (
 	"strings"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/address"
+	"github.com/holdfast-dev/holdfast/edgeagent/store"
 )
 
 // podAddressFile names the address that the agent put on the loopback interface. It stays there while the agent does not run, so
 // that connections of pods outlive its restart; detaching and unenrolling take it off.
 const podAddressFile = "pod-address"
+
+// EnsurePodAddress has the host have the address at which pods reach the proxy, before the agent starts: it takes a capability that
+// the agent itself does not need.
+func EnsurePodAddress(cfg Config) error {
+	if cfg.PodAddress == NoAddress {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(cfg.PodAddress)
+	if err != nil {
+		return fmt.Errorf("podAddress: %w", err)
+	}
+	if !exists(cfg.State) {
+		return fmt.Errorf("%w: there is no folder %s", store.ErrNotEnrolled, cfg.State)
+	}
+	return ensurePodAddress(cfg.State, at.Addr())
+}
 
 // ensurePodAddress has the host have the address at which pods reach the proxy. It is written down first.
 func ensurePodAddress(state string, ip netip.Addr) error {

@@ -24,7 +24,7 @@ behind it; these commands are for nodes that were enrolled without, and to leave
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAttachCommand(env), newDetachCommand(env), newCheckCommand(env))
+	cmd.AddCommand(newAttachCommand(env), newDetachCommand(env), newCheckCommand(env), newAddressCommand())
 	return cmd
 }
 
@@ -161,6 +161,30 @@ not, 3 if the proxy does not answer.`,
 		}
 		fmt.Fprintf(env.Out, "%s leads to the proxy, which answers the kubelet%s.\n", kubeconfig, from)
 		return nil
+	}
+	return cmd
+}
+
+func newAddressCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "address",
+		Short: "Put the address at which pods reach the proxy on this host",
+		Long: `Puts podAddress on the loopback interface if it is a link-local one and no interface has it. systemd does this before it starts the
+agent, which can then do without the capability for it. detach and unenroll take the address off.`,
+		Example: `  holdfast-agent proxy address`,
+		Args:    cobra.NoArgs,
+	}
+	state := addState(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		cfg, err := edgeagent.LoadConfig(edgeagent.DefaultConfigFile, true)
+		if err != nil {
+			return cli.Usage(err)
+		}
+		cfg = cfg.WithDefaults()
+		if cfg.State, err = state(); err != nil {
+			return err
+		}
+		return edgeagent.EnsurePodAddress(cfg)
 	}
 	return cmd
 }
