@@ -149,7 +149,9 @@ func some(all []string, none string) string {
 func someMore(n int) string { return fmt.Sprintf(" + %d more...", n) }
 
 func endpointsColumns() *columns {
+	//lint:ignore SA1019 kube-apiserver still serves them, and clients still read them
 	headers := []header{nameHeader(), text("Endpoints", corev1.Endpoints{}.SwaggerDoc()["subsets"]), ageHeader()}
+	//lint:ignore SA1019 as above
 	return printed(headers, func(endpoints *corev1.Endpoints, now time.Time) []any {
 		var all []string
 		for _, subset := range endpoints.Subsets {

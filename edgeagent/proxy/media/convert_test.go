@@ -72,7 +72,7 @@ func fullPod() *corev1.Pod {
 			Labels: map[string]string{"z": "1", "a": "<&>"}, Annotations: map[string]string{"ü": "\u2028"},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "r", Controller: new(bool)}},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m", Time: &created, FieldsType: "FieldsV1",
-				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{}}`)}}},
+				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`)}},
 		},
 		Spec: corev1.PodSpec{
 			NodeName: "n",
