@@ -55,6 +55,7 @@ var kubeletCertificates = []string{"/var/lib/kubelet/pki/kubelet-server-current.
 // proxyPart is the autonomy proxy of an enrolled node, with all that it is made of.
 type proxyPart struct {
 	node   string
+	folder string // the state folder
 	log    *slog.Logger
 	server string // the kubeconfig's API server
 
@@ -76,7 +77,7 @@ type proxyPart struct {
 
 // openProxy opens the proxy's cache and listeners. It needs no network.
 func (a *Agent) openProxy(node string, settings plan.Proxy) (*proxyPart, error) {
-	p := &proxyPart{node: node, log: a.log.With("part", ProxyPart), online: make(chan struct{}, 1)}
+	p := &proxyPart{node: node, folder: a.opt.State, log: a.log.With("part", ProxyPart), online: make(chan struct{}, 1)}
 	if err := p.open(a.opt, settings); err != nil {
 		p.close()
 		return nil, fmt.Errorf("autonomy proxy: %w", err)
@@ -277,6 +278,7 @@ func (p *proxyPart) run(ctx context.Context, report func(condition.Condition)) e
 	wg.Go(func() { p.upkeep.Run(ctx) })
 	wg.Go(func() { p.replay(ctx) })
 	wg.Go(func() { p.selftests(ctx, report) })
+	wg.Go(func() { p.watchState(ctx, report) })
 	err := p.serving.Run(ctx)
 	cancel()
 	wg.Wait()

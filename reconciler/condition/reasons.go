@@ -18,6 +18,8 @@ const (
 	Reported = "Reported"
 	// NodePoolReady: labels and annotations of the Node are as planned.
 	NodePoolReady = "NodePoolReady"
+	// ProxyReady: nothing keeps the autonomy proxy from what it needs, now or in an outage.
+	ProxyReady = "ProxyReady"
 	// Autonomous: cut off and rebooted, the node would come back with every pod it has.
 	Autonomous = "Autonomous"
 	// WritesReplayed: nothing that was written while offline was refused by upstream.
@@ -112,6 +114,17 @@ const (
 	ReasonBootCovered = "BootCovered"
 	// ReasonBootIncomplete: a boot without link would want something that is not on the node.
 	ReasonBootIncomplete = "BootIncomplete"
+
+	// ReasonKubeletChanged: the kubelet's files no longer lead to the proxy, although it was put behind it.
+	ReasonKubeletChanged = "KubeletChanged"
+	// ReasonCredentialMissing: the node's certificate for the API server cannot be read.
+	ReasonCredentialMissing = "CredentialMissing"
+	// ReasonCredentialExpired: the node's certificate for the API server has expired.
+	ReasonCredentialExpired = "CredentialExpired"
+	// ReasonCredentialNotRenewed: it is time, but the cluster gives no new one.
+	ReasonCredentialNotRenewed = "CredentialNotRenewed"
+	// ReasonIdentityNotKept: what verifies tokens offline, or the cluster's own address, could not be read.
+	ReasonIdentityNotKept = "IdentityNotKept"
 
 	// ReasonReplayed: nothing waits to be sent upstream.
 	ReasonReplayed = "Replayed"

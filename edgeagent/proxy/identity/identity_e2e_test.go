@@ -20,6 +20,7 @@ import (
 
 	"github.com/holdfast-dev/holdfast/edgeagent/kube"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 	"github.com/holdfast-dev/holdfast/test/lab"
 	"github.com/holdfast-dev/holdfast/test/lab/labtest"
 )
@@ -113,7 +114,7 @@ func TestARealClusterRenewsAndVerifies(t *testing.T) {
 	m := start(time.Now)
 	until("nodes may not read the keys", func() bool {
 		var p *identity.Problem
-		return errors.As(m.Problem(), &p) && p.Reason == identity.ReasonNotKept && strings.Contains(p.Error(), "holdfast install")
+		return errors.As(m.Problem(), &p) && p.Reason == condition.ReasonIdentityNotKept && strings.Contains(p.Error(), "holdfast install")
 	})
 	kubectl("create", "clusterrolebinding", "discovery", "--clusterrole=system:service-account-issuer-discovery", "--group=system:nodes")
 	kubectl("create", "clusterrolebinding", "renewal", "--clusterrole=system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "--group=system:nodes")

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
 
 const (
@@ -177,7 +179,7 @@ func (m *Maintenance) Problem() error {
 	if m.Credential != nil {
 		expiry, err := m.Credential.Expiry()
 		if err != nil {
-			return &Problem{Reason: ReasonCredentialMissing, Err: err}
+			return &Problem{Reason: condition.ReasonCredentialMissing, Err: err}
 		}
 		// While the link is up the API server takes it, and the clock is wrong.
 		if m.Now().After(expiry) && !m.Online() {
@@ -185,29 +187,17 @@ func (m *Maintenance) Problem() error {
 			if why := m.problems["node credential"]; why != nil {
 				err = fmt.Errorf("%w (it could not be renewed: %w)", err, why)
 			}
-			return &Problem{Reason: ReasonCredentialExpired, Err: err}
+			return &Problem{Reason: condition.ReasonCredentialExpired, Err: err}
 		}
 	}
 	if err := m.problems["node credential"]; err != nil {
-		return &Problem{Reason: ReasonCredentialNotRenewed, Err: err}
+		return &Problem{Reason: condition.ReasonCredentialNotRenewed, Err: err}
 	}
 	if err := errors.Join(m.problems["token keys"], m.problems["cluster address"]); err != nil {
-		return &Problem{Reason: ReasonNotKept, Err: err}
+		return &Problem{Reason: condition.ReasonIdentityNotKept, Err: err}
 	}
 	return nil
 }
-
-// Reasons of problems.
-const (
-	// ReasonCredentialMissing: the node's certificate for the API server cannot be read.
-	ReasonCredentialMissing = "CredentialMissing"
-	// ReasonCredentialExpired: the node's certificate for the API server has expired.
-	ReasonCredentialExpired = "CredentialExpired"
-	// ReasonCredentialNotRenewed: it is time, but the cluster gives no new one.
-	ReasonCredentialNotRenewed = "CredentialNotRenewed"
-	// ReasonNotKept: what verifies tokens offline, or the cluster's own address, could not be read.
-	ReasonNotKept = "IdentityNotKept"
-)
 
 // Problem is an error with a stable reason.
 type Problem struct {

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
 
 // apiServer answers what Maintenance asks for.
@@ -232,7 +234,7 @@ func TestPassKeepsWhatAnOutageNeeds(t *testing.T) {
 		}
 		n.server.forbid = true
 		var p *Problem
-		if err := n.pass(t.Context()); err == nil || !errors.As(n.Problem(), &p) || p.StableReason() != ReasonNotKept || !strings.Contains(p.Error(), "`holdfast install` lets nodes read it") {
+		if err := n.pass(t.Context()); err == nil || !errors.As(n.Problem(), &p) || p.StableReason() != condition.ReasonIdentityNotKept || !strings.Contains(p.Error(), "`holdfast install` lets nodes read it") {
 			t.Errorf("%v", n.Problem())
 		}
 	})
@@ -288,7 +290,7 @@ func TestRenewalThatIsInterrupted(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 		var p *Problem
-		if !errors.As(n.Problem(), &p) || p.Reason != ReasonCredentialNotRenewed {
+		if !errors.As(n.Problem(), &p) || p.Reason != condition.ReasonCredentialNotRenewed {
 			t.Errorf("%v", n.Problem())
 		}
 		key, err := os.ReadFile(n.path + ".next")
@@ -407,7 +409,7 @@ func TestExpired(t *testing.T) {
 			t.Error("no API server answers, and nothing was said")
 		}
 		var p *Problem
-		if !errors.As(n.Problem(), &p) || p.Reason != ReasonCredentialExpired || !strings.Contains(p.Error(), "enroll with a fresh --kubeconfig") || !strings.Contains(p.Error(), "no API server answers") {
+		if !errors.As(n.Problem(), &p) || p.Reason != condition.ReasonCredentialExpired || !strings.Contains(p.Error(), "enroll with a fresh --kubeconfig") || !strings.Contains(p.Error(), "no API server answers") {
 			t.Errorf("%v", n.Problem())
 		}
 		if _, err := n.Credential.Certificate(); err != nil {
@@ -419,7 +421,7 @@ func TestExpired(t *testing.T) {
 		if _, err := n.Credential.Certificate(); err != nil {
 			t.Errorf("a file that is being replaced: %v", err)
 		}
-		if err := n.restarted().Problem(); !errors.As(err, &p) || p.Reason != ReasonCredentialMissing {
+		if err := n.restarted().Problem(); !errors.As(err, &p) || p.Reason != condition.ReasonCredentialMissing {
 			t.Errorf("%v", err)
 		}
 	})
