@@ -2,6 +2,7 @@ package offline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,56 +10,38 @@ import (
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
 
-// find looks for one object, as upstream stored it, in everything that the identity has read of the resource. If several scopes
-// know of the object the newest word counts; that it is gone is also a word, if the scope would have it. known is false if no
-// scope can tell; then the object is not missing, it was never asked for.
+// find looks for one object, as upstream stored it, in everything that the identity has read of the resource. The newest scope that
+// can tell has the last word: that the object is gone is also a word, if the scope would have it. known is false if no scope can
+// tell; then the object is not missing, it was never asked for.
 func (h *Handler) find(key scope.Key) (item scope.Item, read time.Time, known bool, err error) {
-	var best, broken word
-	for _, info := range h.cfg.Store.Scopes(key.Identity, key.Resource) {
-		if !mayHold(info.Key, key) {
-			continue
-		}
-		found, ok, err := h.cfg.Store.Get(info.Key, key.Namespace, key.Name)
+	infos := slices.DeleteFunc(h.cfg.Store.Scopes(key.Identity, key.Resource), func(i scope.Info) bool { return !mayHold(i.Key, key) })
+	if len(infos) > 1 {
+		slices.SortFunc(infos, newestFirst)
+	}
+	for _, info := range infos {
+		item, ok, err := h.cfg.Store.Get(info.Key, key.Namespace, key.Name)
 		switch {
 		case err != nil:
-			broken.hear(word{info: info, err: err})
+			return scope.Item{}, time.Time{}, false, fmt.Errorf("read %s of %s: %w", key.Name, key.Resource, err)
 		case ok:
-			best.hear(word{info: info, item: found, here: true})
+			return item, info.Read, true, nil
 		case selector.Covers(info.Key, key):
-			best.hear(word{info: info})
+			return scope.Item{}, info.Read, true, nil
 		}
 	}
-	switch {
-	case broken.err != nil && (!best.said || newer(broken.info, best.info)):
-		return scope.Item{}, time.Time{}, false, fmt.Errorf("read %s of %s: %w", key.Name, key.Resource, broken.err)
-	case !best.said:
-		return scope.Item{}, time.Time{}, false, nil
-	}
-	return best.item, best.info.Read, true, nil
+	return scope.Item{}, time.Time{}, false, nil
 }
 
-// word is what one scope says of an object.
-type word struct {
-	said, here bool
-	info       scope.Info
-	item       scope.Item
-	err        error
-}
-
-// hear takes another scope's word if it is newer. An object in hand also counts by its own version: of two scopes that have it,
-// the one with the newer object is right whatever else they say.
-func (w *word) hear(other word) {
-	other.said = true
+// newestFirst orders scopes. That of a GET has its object's version, which may be older than what upstream last confirmed: if
+// another scope is newer than that, it has seen all that happened to the object until then.
+func newestFirst(a, b scope.Info) int {
 	switch {
-	case !w.said:
-		*w = other
-	case w.here && other.here && w.item.Version != other.item.Version:
-		if older(w.item.Version, other.item.Version, w.info.Read.Before(other.info.Read)) {
-			*w = other
-		}
-	case newer(other.info, w.info):
-		*w = other
+	case newer(a, b):
+		return -1
+	case newer(b, a):
+		return 1
 	}
+	return 0
 }
 
 // newer tells whether a scope is of a newer state than another.

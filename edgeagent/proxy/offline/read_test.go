@@ -77,8 +77,8 @@ func TestNewestWordCounts(t *testing.T) {
 	if got := version(); got != "140" {
 		t.Fatalf("a list knows a newer object than a GET: got %s", got)
 	}
-	s.replace(get, "Pod", "145", item(t, podOf("default", "web", "145"), "v1", "Pod"))
-	if got := version(); got != "145" {
+	s.replace(get, "Pod", "155", item(t, podOf("default", "web", "155"), "v1", "Pod"))
+	if got := version(); got != "155" {
 		t.Fatalf("a GET knows a newer object than a list: got %s", got)
 	}
 	s.replace(namespace, "PodList", "160")

@@ -241,6 +241,11 @@ func (h *Handler) address(pod scope.Item, object map[string]any) {
 // restoreAddresses tells where the pods are, from what was written before the agent started again. It does so once each time the
 // link goes down, when somebody first asks.
 func (h *Handler) restoreAddresses() {
+	select {
+	case <-h.back():
+		return // upstream's own word counts; somebody only tries what would be answered
+	default:
+	}
 	if h.restored.Swap(true) {
 		return
 	}
