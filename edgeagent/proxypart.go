@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,6 +98,9 @@ func (p *proxyPart) open(opt Options, settings plan.Proxy) error {
 	}
 	if err := p.listen(opt, authority); err != nil {
 		return err
+	}
+	if err := os.MkdirAll(filepath.Join(opt.State, cacheDir), 0o700); err != nil {
+		return fmt.Errorf("make the cache's folder: %w", err)
 	}
 	p.cache, err = cache.Open(filepath.Join(opt.State, cacheDir), cache.Options{
 		Log: p.log, Now: opt.Now, Node: p.identity(), MaxBytes: settings.CacheMB << 20,

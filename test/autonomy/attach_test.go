@@ -47,7 +47,7 @@ func (s *site) enrol() {
 	s.must(err)
 	s.must(os.WriteFile(s.kubeconfig, []byte(strings.ReplaceAll(string(raw), s.lab.Server(), s.link.Server)), 0o600))
 	_, err = s.holdfastAgent("enroll", "--node", s.node.Name, "--pool", "berlin", "--repo", s.fleet.URL, "--branch", "main",
-		"--anchor", s.fleet.Anchor(), "--kubeconfig", s.kubeconfig,
+		"--anchor", s.fleet.Anchor(), "--ca", s.fleet.CA, "--kubeconfig", s.kubeconfig,
 		"--kubelet-config", s.node.KubeletConfig(), "--kubelet-cert-dir", s.node.KubeletCertDir())
 	s.must(err)
 }

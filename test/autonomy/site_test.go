@@ -305,7 +305,9 @@ func (s *site) dump() {
 		if err != nil {
 			continue
 		}
-		lines := bytes.Split(bytes.TrimSpace(raw), []byte("\n"))
+		lines := slices.DeleteFunc(bytes.Split(bytes.TrimSpace(raw), []byte("\n")), func(line []byte) bool {
+			return bytes.Contains(line, []byte("filesystem info")) // every kubelet of the lab says so again and again
+		})
 		s.Logf("the end of %s.log:\n%s", name, bytes.Join(lines[max(0, len(lines)-40):], []byte("\n")))
 		if dir := os.Getenv("HOLDFAST_TEST_LOGS"); dir != "" {
 			s.must(os.WriteFile(filepath.Join(dir, filepath.Base(s.lab.Dir)+"-"+name+".log"), raw, 0o600))

@@ -57,7 +57,7 @@ func TestRebootInTrouble(t *testing.T) {
 // harmCache changes the file of the cache.
 func (s *site) harmCache(harm func(*site, *os.File, int64)) {
 	s.Helper()
-	f, err := os.OpenFile(filepath.Join(s.state, "cache.db"), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(s.state, "cache", "cache.db"), os.O_RDWR, 0)
 	s.must(err)
 	defer f.Close()
 	info, err := f.Stat()
