@@ -85,7 +85,7 @@ func readFreelist(f io.ReaderAt, m head) (ids []byte, own uint64, err error) {
 		return nil, 0, err
 	}
 	count, overflow := uint64(binary.NativeEndian.Uint16(h[10:])), uint64(binary.NativeEndian.Uint32(h[12:]))
-	if binary.NativeEndian.Uint64(h[:]) != m.freelist || binary.NativeEndian.Uint16(h[8:])&flagFreelist == 0 || m.freelist+overflow >= m.pages {
+	if binary.NativeEndian.Uint64(h[:]) != m.freelist || binary.NativeEndian.Uint16(h[8:]) != flagFreelist || m.freelist+overflow >= m.pages {
 		return nil, 0, bad
 	}
 	start := uint64(pageHeader)
