@@ -69,7 +69,10 @@ func (c *crowd) enter(conn net.Conn) *guest {
 	g.place = c.strangers.PushBack(g)
 	g.timer = time.AfterFunc(strangerTime, func() { c.evict(g) })
 	if c.strangers.Len() > maxStrangers {
-		go c.evict(c.strangers.Front().Value.(*guest)) // Close may wait, and Accept must not
+		oldest := c.strangers.Front().Value.(*guest)
+		c.evicted++
+		c.leave(oldest)
+		oldest.Conn.Close()
 	}
 	return g
 }

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const nodeName = "system:node:n1"
 
+// linkPatience is long, so that a busy machine is not taken for a link that is down. Times are tested in package upstream.
+const linkPatience = 3 * time.Second
+
 // store is a cache in memory, with the real one's rules.
 type store struct {
 	mu     sync.Mutex
@@ -263,6 +266,7 @@ func start(tb testing.TB, api http.Handler, change func(*proxy.Config)) *site {
 	var err error
 	s.link, err = upstream.New(upstream.Config{
 		Servers: []string{s.api.URL()}, CA: s.ca.Pool, Certificate: func() (*tls.Certificate, error) { return s.nodeCert, nil },
+		Race: linkPatience, Idle: linkPatience / 2, Timeout: linkPatience, Retry: 100 * time.Millisecond,
 	})
 	if err != nil {
 		tb.Fatal(err)

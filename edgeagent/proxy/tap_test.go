@@ -1,0 +1,292 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+)
+
+const maps = "/api/v1/namespaces/default/configmaps"
+
+func mapsOf(identity string) scope.Key {
+	return scope.Key{Identity: identity, Resource: scope.Resource{Version: "v1", Resource: "configmaps"}, Namespace: "default"}
+}
+
+// stream opens a watch and gives its lines.
+func (s *site) stream(c *http.Client, path string, headers ...string) (lines chan string, stop func()) {
+	s.tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		cancel()
+		s.tb.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		s.tb.Errorf("watch %s: %s", path, resp.Status)
+	}
+	lines = make(chan string, 1000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(lines)
+		defer resp.Body.Close()
+		r := bufio.NewReader(resp.Body)
+		for {
+			line, err := r.ReadString('\n')
+			if line != "" {
+				lines <- line
+			}
+			if err != nil {
+				if err != io.EOF {
+					lines <- "error: " + err.Error()
+				}
+				return
+			}
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	s.tb.Cleanup(stop)
+	return lines, stop
+}
+
+// next waits for a line.
+func (s *site) next(lines chan string) string {
+	s.tb.Helper()
+	select {
+	case line := <-lines:
+		return line
+	case <-time.After(10 * time.Second):
+		s.tb.Fatal("no event came")
+		return ""
+	}
+}
+
+// kept waits until the store holds names at a version.
+func (s *site) kept(key scope.Key, version int, names string) {
+	s.tb.Helper()
+	want := fmt.Sprintf("%d: %s", version, names)
+	var got string
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		v, n := s.store.names(key)
+		if got = v + ": " + n; got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.tb.Fatalf("kept is %q, want %q", got, want)
+		}
+	}
+}
+
+func TestListAndWatchAreKept(t *testing.T) {
+	for _, compressed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("gzip=%v", compressed), func(t *testing.T) {
+			k := newKube("a", "b")
+			k.gzip = compressed
+			s := start(t, k, nil)
+			c := s.client(true)
+			resp, body := s.do(c, "GET", maps, "", "Accept-Encoding", "gzip")
+			if resp.Header.Get("Audit-Id") != "a1" || resp.Header.Get("Content-Encoding") == "gzip" != compressed || body == "" {
+				t.Errorf("the answer is not as upstream sent it: %v", resp.Header)
+			}
+			s.kept(mapsOf(nodeName), 12, "default/a default/b")
+			lines, _ := s.stream(c, maps+"?watch=true&resourceVersion=12")
+			k.add("c")
+			k.delete("a")
+			s.kept(mapsOf(nodeName), 14, "default/b default/c")
+			if first := s.next(lines); !strings.Contains(first, `"resourceVersion":"13"`) {
+				t.Errorf("first event is %s", first)
+			}
+			if k.lists != 1 {
+				t.Errorf("the API server was asked for %d lists, want 1", k.lists)
+			}
+		})
+	}
+}
+
+func TestPagesMakeOneScope(t *testing.T) {
+	k := newKube("a", "b", "c", "d", "e")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps+"?limit=2", "")
+	k.add("f") // the pages are of one state
+	s.do(c, "GET", maps+"?limit=2&continue=c15-2", "")
+	if v, _ := s.store.names(mapsOf(nodeName)); v != "" {
+		t.Errorf("a list without its last page was kept: %s", v)
+	}
+	s.do(c, "GET", maps+"?limit=2&continue=c15-4", "")
+	s.kept(mapsOf(nodeName), 15, "default/a default/b default/c default/d default/e default/f")
+	s.do(c, "GET", maps+"?limit=2&continue=c15-4", "") // the last page alone is no list
+	if log := s.store.log; len(log) != 1 {
+		t.Errorf("the store was told %v", log)
+	}
+}
+
+func TestWatchListIsStaged(t *testing.T) {
+	k := newKube("a", "b")
+	s := start(t, k, nil)
+	lines, _ := s.stream(s.client(true), maps+"?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+	for range 3 {
+		s.next(lines)
+	}
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+	k.delete("b")
+	s.kept(mapsOf(nodeName), 13, "default/a")
+	if k.lists != 0 {
+		t.Error("a list was asked for although the watch brought all")
+	}
+}
+
+// TestGap: a watch that begins later than what is kept makes the proxy list the scope anew, and no event is lost meanwhile.
+func TestGap(t *testing.T) {
+	k := newKube("a", "b")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+	k.delete("a")
+	k.add("c")
+	lines, _ := s.stream(c, maps+"?watch=true&resourceVersion=14")
+	k.add("d")
+	s.kept(mapsOf(nodeName), 15, "default/b default/c default/d")
+	if first := s.next(lines); !strings.Contains(first, `"resourceVersion":"15"`) {
+		t.Errorf("first event is %s", first)
+	}
+	k.add("e")
+	s.kept(mapsOf(nodeName), 16, "default/b default/c default/d default/e")
+	if v := s.store.log; len(v) != 3 || v[1] != "dirty configmaps" {
+		t.Errorf("the store was told %v, want a list, dirty, a list", v)
+	}
+}
+
+// TestGapWithoutScope: a watch of what was never listed is not followed from nothing.
+func TestGapWithoutScope(t *testing.T) {
+	k := newKube("a")
+	s := start(t, k, nil)
+	s.stream(s.client(true), maps+"?watch=true&resourceVersion=11")
+	s.kept(mapsOf(nodeName), 11, "default/a")
+	k.add("b")
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+}
+
+// TestOlderWatch: events that are kept already are skipped.
+func TestOlderWatch(t *testing.T) {
+	k := newKube("a", "b")
+	k.delete("a")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	s.kept(mapsOf(nodeName), 13, "default/b")
+	lines, _ := s.stream(c, maps+"?watch=true&resourceVersion=10")
+	for range 3 {
+		s.next(lines)
+	}
+	k.add("c")
+	s.kept(mapsOf(nodeName), 14, "default/b default/c")
+	if k.lists != 1 {
+		t.Error("a list was asked for although there was no gap")
+	}
+}
+
+func TestBehindListIsNotKept(t *testing.T) {
+	k := newKube("a", "b")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	k.set(func(k *kube) { k.events, k.version = k.events[:1], 11 }) // another server, whose cache is behind
+	s.do(c, "GET", maps+"?resourceVersion=0", "")
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+	s.do(c, "GET", maps, "") // asked for the newest, this is the truth: upstream was restored
+	s.kept(mapsOf(nodeName), 11, "default/a")
+}
+
+func TestObjects(t *testing.T) {
+	k := newKube("a")
+	s := start(t, k, nil)
+	c := s.client(true)
+	key := mapsOf(nodeName)
+	key.Name = "a"
+	s.do(c, "GET", maps+"/a", "")
+	s.kept(key, 11, "default/a")
+	k.delete("a")
+	if resp, _ := s.do(c, "GET", maps+"/a", ""); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("got %s", resp.Status)
+	}
+	if v, _ := s.store.names(key); v != "" {
+		t.Error("an object that is gone was kept")
+	}
+}
+
+func TestForbidden(t *testing.T) {
+	k := newKube("a")
+	s := start(t, k, nil)
+	c := s.client(true)
+	one := mapsOf(nodeName)
+	one.Name = "a"
+	s.do(c, "GET", maps, "")
+	s.do(c, "GET", maps+"/a", "")
+	k.set(func(k *kube) { k.refuse = http.StatusForbidden })
+	s.do(c, "GET", maps+"/a", "")
+	if v, _ := s.store.names(one); v != "" {
+		t.Error("an object that is refused now was kept")
+	}
+	s.kept(mapsOf(nodeName), 11, "default/a") // one object's refusal says nothing of the others
+	s.do(c, "GET", maps, "")
+	if v, _ := s.store.names(mapsOf(nodeName)); v != "" {
+		t.Error("a list that is refused now was kept")
+	}
+}
+
+func TestCallersAreApart(t *testing.T) {
+	s := start(t, newKube("a"), nil)
+	s.auth.forged = func(token string) bool { return token == pod("eve") }
+	c := s.client(false)
+	s.do(c, "GET", maps, "", "Authorization", "Bearer "+pod("web"))
+	s.kept(mapsOf(podName("web")), 11, "default/a")
+	s.do(c, "GET", maps, "", "Authorization", "Bearer "+pod("web"), "Impersonate-User", "admin")
+	s.do(c, "GET", maps, "", "Authorization", "Bearer opaque")
+	if got := fmt.Sprint(s.store.log); got != "[replace configmaps 11 1]" {
+		t.Errorf("the store was told %s", got)
+	}
+	// Once tokens can be verified without upstream, one that does not stand that is not believed what it says of itself.
+	s.store.PutDocument(nodeName, "/openid/v1/jwks", scope.Document{Body: []byte("{}")})
+	s.do(c, "GET", maps, "", "Authorization", "Bearer "+pod("eve"))
+	if v, _ := s.store.names(mapsOf(podName("eve"))); v != "" {
+		t.Error("what a forged token read was kept")
+	}
+}
+
+func TestNeverKept(t *testing.T) {
+	s := start(t, newKube("a"), nil)
+	c := s.client(true)
+	s.SetSettings(settings("configmaps"))
+	s.do(c, "GET", maps, "")
+	if len(s.store.log) != 0 {
+		t.Errorf("the store was told %v", s.store.log)
+	}
+	s.SetSettings(settings())
+	s.do(c, "GET", maps, "")
+	s.kept(mapsOf(nodeName), 11, "default/a")
+}
+
+// TestRelist: a scope that the store gave up is read anew.
+func TestRelist(t *testing.T) {
+	k := newKube("a")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	k.add("b")
+	s.store.Dirty(mapsOf(nodeName), "the disk is slow")
+	s.Relist(mapsOf(nodeName))
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+}
