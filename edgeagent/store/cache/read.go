@@ -17,6 +17,7 @@ import (
 type snapshot struct {
 	e       *entry
 	info    scope.Info
+	number  uint64
 	stored  bool
 	overlay overlaid
 	tx      *bbolt.Tx // nil if the file is not needed
@@ -35,7 +36,7 @@ func (c *Cache) snapshot(key scope.Key) (s snapshot, err error) {
 		return s, ErrUnknown
 	}
 	e.used.Store(c.o.Now().Unix())
-	s = snapshot{e: e, info: e.info, stored: e.stored, overlay: e.overlay()}
+	s = snapshot{e: e, info: e.info, number: e.number, stored: e.stored, overlay: e.overlay()}
 	if s.overlay.whole {
 		return s, nil
 	}
@@ -67,7 +68,7 @@ func (c *Cache) Read(key scope.Key, f func(scope.Info, iter.Seq2[scope.Item, err
 	if s.tx != nil {
 		defer s.tx.Rollback()
 		err := bolt.Guard(func() (err error) {
-			found, err = locate(s.tx, s.e.number, s.stored, s.overlay.items)
+			found, err = locate(s.tx, s.number, s.stored, s.overlay.items)
 			return err
 		})
 		if err != nil {
@@ -216,7 +217,7 @@ func (c *Cache) Get(key scope.Key, namespace, objectName string) (scope.Item, bo
 		}
 		return ch.item, true, nil
 	}
-	stored := e.stored
+	stored, number := e.stored, e.number
 	tx, err := c.begin(e)
 	c.mu.RUnlock()
 	if err != nil || !stored {
@@ -228,7 +229,7 @@ func (c *Cache) Get(key scope.Key, namespace, objectName string) (scope.Item, bo
 	defer tx.Rollback()
 	var it scope.Item
 	var ok bool
-	if err := bolt.Guard(func() (err error) { it, ok, err = c.lookUp(tx, e.number, n); return err }); err != nil {
+	if err := bolt.Guard(func() (err error) { it, ok, err = c.lookUp(tx, number, n); return err }); err != nil {
 		return scope.Item{}, false, c.damage(e, err)
 	}
 	return it, ok, nil
