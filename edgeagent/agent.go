@@ -141,7 +141,7 @@ func (a *Agent) compose() error {
 		if a.proxy, err = a.openProxy(e.Node, settings); err != nil {
 			return err
 		}
-		a.metrics.registry.MustRegister(a.proxy.serving.Collector(), a.proxy.expiry())
+		a.metrics.registry.MustRegister(a.proxy.serving.Collector(), a.proxy.outbox.Collector(), a.proxy.expiry())
 	}
 	if a.api != nil {
 		a.uplink = uplink.New(uplink.Config{API: a.api, Node: e.Node, Log: a.log, Now: a.opt.Now, Changed: a.board.setReported})

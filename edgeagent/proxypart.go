@@ -15,12 +15,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/kube"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/address"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/offline"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/outbox"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
@@ -46,12 +48,20 @@ const (
 const (
 	// keptEvents is how many events are kept while offline; older ones are lost first.
 	keptEvents = 1000
+	// replayAgain is how long after a replay that failed, while the link is up, the next is tried.
+	replayAgain = 10 * time.Second
 	// selftestEvery is how often the boot is replayed against the cache, and selftestSoon how long after the link came up first.
 	selftestEvery, selftestSoon = 5 * time.Minute, 20 * time.Second
 )
 
-// kubeletCertificates may hold what the kubelet serves exec and logs with.
-var kubeletCertificates = []string{"/var/lib/kubelet/pki/kubelet-server-current.pem", "/var/lib/kubelet/pki/kubelet.crt"}
+// kubeletCertificates gives the files that may hold what the kubelet serves exec and logs with.
+func kubeletCertificates(state string) []string {
+	dir := "/var/lib/kubelet/pki"
+	if at, err := kubelet.Read(state); err == nil && at.Files.CertDir != "" {
+		dir = at.Files.CertDir
+	}
+	return []string{filepath.Join(dir, "kubelet-server-current.pem"), filepath.Join(dir, "kubelet.crt")}
+}
 
 // proxyPart is the autonomy proxy of an enrolled node, with all that it is made of.
 type proxyPart struct {
@@ -69,6 +79,7 @@ type proxyPart struct {
 	rewriter *rewrite.Rewriter
 
 	listeners []proxy.Listener
+	relists   atomic.Pointer[proxy.Server] // serving, for the cache's goroutine
 	online    chan struct{} // the link's state changed
 
 	mu sync.Mutex // guards what follows
@@ -105,7 +116,11 @@ func (p *proxyPart) open(opt Options, settings plan.Proxy) error {
 	p.cache, err = cache.Open(filepath.Join(opt.State, cacheDir), cache.Options{
 		Log: p.log, Now: opt.Now, Node: p.identity(), MaxBytes: settings.CacheMB << 20,
 		SealingKeyFile: filepath.Join(opt.State, credentialsDir, sealingKeyFile), Rings: map[string]int{outbox.EventsBucket: keptEvents},
-		OnDirty: func(key scope.Key, _ string) { p.serving.Relist(key) },
+		OnDirty: func(key scope.Key, _ string) {
+			if server := p.relists.Load(); server != nil {
+				server.Relist(key)
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -120,7 +135,7 @@ func (p *proxyPart) open(opt Options, settings plan.Proxy) error {
 	p.rewriter = rewrite.New(rewrite.Config{Node: p.node, CA: authority.CA(), Address: p.podAddress(opt), Log: p.log})
 	p.offline = offline.New(offline.Config{
 		Node: p.node, Store: p.cache, Outbox: p.outbox, Rewriter: p.rewriter, Log: p.log, Now: opt.Now,
-		Kubelet: offline.Kubelet{Certificates: kubeletCertificates},
+		Kubelet: offline.Kubelet{Certificates: kubeletCertificates(opt.State)},
 	})
 	p.upkeep = &identity.Maintenance{
 		Node: p.node, Authority: authority, Credential: credential, Upstream: p.link, Log: p.log, Now: p.newest(opt.Now), After: time.After,
@@ -136,6 +151,7 @@ func (p *proxyPart) open(opt Options, settings plan.Proxy) error {
 		Authenticator: identity.New(identity.Config{Node: p.node, ClientCAs: authority.ClientCAs(), Document: p.document, Now: opt.Now, Newest: p.cache.Newest}),
 		Settings:      proxy.Settings{NeverCache: settings.NeverCache}, Log: p.log, Now: opt.Now, Changed: p.changed,
 	})
+	p.relists.Store(p.serving)
 	return err
 }
 
@@ -280,7 +296,7 @@ func (p *proxyPart) run(ctx context.Context, report func(condition.Condition)) e
 	wg.Go(func() { p.link.Run(ctx) })
 	wg.Go(func() { p.offline.Run(ctx) })
 	wg.Go(func() { p.upkeep.Run(ctx) })
-	wg.Go(func() { p.replay(ctx) })
+	wg.Go(func() { p.replay(ctx, report) })
 	wg.Go(func() { p.selftests(ctx, report) })
 	wg.Go(func() { p.watchState(ctx, report) })
 	err := p.serving.Run(ctx)
@@ -300,20 +316,28 @@ func (p *proxyPart) changed(s upstream.State) {
 	}
 }
 
-// replay sends what waits in the outbox each time the link comes up.
-func (p *proxyPart) replay(ctx context.Context) {
+// replay sends what waits in the outbox each time the link comes up, and again while it is up if something went wrong.
+func (p *proxyPart) replay(ctx context.Context, report func(condition.Condition)) {
+	var again <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.online:
+		case <-again:
 		}
+		again = nil
 		if p.link.State() != upstream.Online {
 			continue
 		}
 		err := p.outbox.Replay(ctx, func(r *http.Request) (*http.Response, error) { return p.link.RoundTrip(r, true) })
-		if err != nil && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return
+		}
+		report(p.outbox.Condition())
+		if err != nil {
 			p.log.Debug("replay what was written offline", "err", err)
+			again = time.After(replayAgain)
 		}
 	}
 }
@@ -341,6 +365,7 @@ func (p *proxyPart) selftests(ctx context.Context, report func(condition.Conditi
 	for next := selftestSoon; wait(ctx, next); next = selftestEvery {
 		if result, err := p.selftest(ctx, time.Now); err == nil {
 			report(result.Condition())
+			report(p.outbox.Condition())
 		}
 	}
 }
