@@ -80,7 +80,7 @@ type proxyPart struct {
 
 	listeners []proxy.Listener
 	relists   atomic.Pointer[proxy.Server] // serving, for the cache's goroutine
-	online    chan struct{} // the link's state changed
+	online    chan struct{}                // the link's state changed
 
 	mu sync.Mutex // guards what follows
 	// settings are those in force, to tell whether a new plan changes any.
