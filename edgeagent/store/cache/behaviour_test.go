@@ -317,7 +317,7 @@ func TestEvicted(t *testing.T) {
 		t.Error("the document is still there")
 	}
 	holds(t, c, nodePods, "1", pod("a", 1))
-	if reason, message := c.Condition(); reason != ReasonCacheFull || !strings.Contains(message, "configmaps") {
+	if reason, message := c.Condition(); reason != ReasonCacheFull || !strings.Contains(message, "8 MiB") {
 		t.Fatal(reason, message)
 	}
 	closed(t, c)

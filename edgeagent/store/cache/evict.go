@@ -80,7 +80,7 @@ func (c *Cache) giveUp(victims *batch, free int64) {
 		}
 		free -= e.onDisk
 		c.forget(e)
-		c.health.full = fmt.Sprintf("the cache may have %d MiB: scopes were given up, at last %s of %s", c.o.MaxBytes>>20, e.info.Key.Resource, e.info.Key.Identity)
+		c.health.full = fmt.Sprintf("the cache may have %d MiB: what was not used for longest was given up for room", c.o.MaxBytes>>20)
 		c.o.Log.Warn("a cached scope was given up for room", "resource", e.info.Key.Resource, "namespace", e.info.Key.Namespace, "identity", e.info.Key.Identity, "maxBytes", c.o.MaxBytes)
 	}
 	victims.gone, c.gone = c.gone, gone

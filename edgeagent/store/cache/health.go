@@ -58,11 +58,12 @@ func isFull(err error) bool {
 func (c *Cache) Condition() (reason, message string) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	dirty, why := 0, ""
+	dirty := "" // the first one: a sentence that changes all the time would be reported all the time
 	for _, e := range c.scopes {
 		if e.info.Dirty != "" {
-			dirty++
-			why = fmt.Sprintf("%s: %s", e.info.Key.Resource, e.info.Dirty)
+			if why := fmt.Sprintf("%s of %s: %s", e.info.Key.Resource, e.info.Key.Identity, e.info.Dirty); dirty == "" || why < dirty {
+				dirty = why
+			}
 		}
 	}
 	h := &c.health
@@ -73,8 +74,8 @@ func (c *Cache) Condition() (reason, message string) {
 		return ReasonCacheFull, fmt.Sprintf("the cache may have %d MiB, and what may not be given up fills it: raise its size", c.o.MaxBytes>>20)
 	case h.failed != nil:
 		return ReasonCacheWriteFailed, h.failed.Error()
-	case dirty > 0:
-		return ReasonCacheBehind, fmt.Sprintf("%d of %d scopes are older than what upstream sent, among them %s", dirty, len(c.scopes), why)
+	case dirty != "":
+		return ReasonCacheBehind, "what is cached is older than what upstream sent: " + dirty
 	case h.rebuilt != "":
 		return ReasonCacheRebuilt, h.rebuilt
 	case h.full != "":
