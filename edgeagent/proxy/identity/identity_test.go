@@ -176,7 +176,7 @@ func (c *cluster) authenticator(audiences ...string) *Authenticator {
 func TestIdentify(t *testing.T) {
 	a, _ := authority(t, "n1")
 	other, _ := authority(t, "n1")
-	third, dir := authority(t, "n1")
+	_, dir := authority(t, "n1")
 	if err := Make(dir, "n2"); err != nil {
 		t.Fatal(err)
 	}
