@@ -60,6 +60,7 @@ type Cache struct {
 	refs    map[id]int32 // how many scopes hold a content
 	totals  totals
 	recount atomic.Bool // refs and totals may be wrong: a commit went wrong half way, or something is damaged
+	mended  bool        // the file was made anew: objects may be missing
 	fails   int
 	old     sync.WaitGroup // damaged files that readers still hold
 }

@@ -155,7 +155,11 @@ func (c *Cache) loadScopes(tx *bbolt.Tx) error {
 		c.index(e)
 		numbers[e.number] = true
 		c.next = max(c.next, e.number)
-		if err := eachRef(tx, e.number, record, func(_, ref []byte) error { return c.countRef(ref) }); err != nil {
+		err = eachRef(tx, e.number, record, func(_, ref []byte) error { return c.countRef(ref) })
+		if err == nil && c.mended {
+			_, err = locate(tx, e.number, true, nil)
+		}
+		if err != nil {
 			c.recount.Store(true)
 			e.damaged = fmt.Errorf("cached scope of %s for %s: %w", record.Key.Resource, record.Key.Identity, err)
 			e.info.Dirty = e.damaged.Error()

@@ -33,6 +33,7 @@ func (c *Cache) mend(why error) error {
 	if err := os.Rename(c.path+".new", c.path); err != nil {
 		return err
 	}
+	c.mended = true
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.health.rebuilt = fmt.Sprintf("the cache was damaged (%v) and made anew: %d records were kept, %s; the old file is %s", short(why), kept, lost, damaged)

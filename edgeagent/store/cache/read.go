@@ -107,10 +107,8 @@ func locate(tx *bbolt.Tx, scopeNumber uint64, stored bool, replaced map[name]cha
 				return nil
 			}
 		}
-		if l.record = getLong(objects, l.content); l.record == nil {
-			return fmt.Errorf("object %q: %w: it is not there", l.name(), ErrDamaged)
-		}
-		if err := check(bucketObjects, l.content, l.record); err != nil {
+		l.record = getLong(objects, l.content)
+		if err := checkObject(l.content, l.record); err != nil {
 			return fmt.Errorf("object %q: %w", l.name(), err)
 		}
 		found = append(found, l)
@@ -146,6 +144,14 @@ func eachRef(tx *bbolt.Tx, n uint64, record scopeRecord, f func(key, ref []byte)
 		return fmt.Errorf("scope of %s: %w: of %d objects %d are there", record.Key.Resource, ErrDamaged, record.Items, seen.Count)
 	}
 	return nil
+}
+
+// checkObject proves an object's record, which may be nil.
+func checkObject(content, record []byte) error {
+	if record == nil {
+		return fmt.Errorf("%w: it is not there", ErrDamaged)
+	}
+	return check(bucketObjects, content, record)
 }
 
 func checkRef(key, ref []byte) error {
@@ -251,10 +257,7 @@ func (c *Cache) lookUp(tx *bbolt.Tx, scopeNumber uint64, n name) (it scope.Item,
 	}
 	content := ref[recordHead : recordHead+16]
 	record := getLong(tx.Bucket([]byte(bucketObjects)), content)
-	if record == nil {
-		return it, false, fmt.Errorf("object %q: %w: it is not there", n, ErrDamaged)
-	}
-	if err := check(bucketObjects, content, record); err != nil {
+	if err := checkObject(content, record); err != nil {
 		return it, false, fmt.Errorf("object %q: %w", n, err)
 	}
 	it, err = c.object(content, record)

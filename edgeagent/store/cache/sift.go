@@ -54,7 +54,7 @@ func (c *Cache) siftWork(tx *bbolt.Tx, k *work) error {
 	}
 	left := &changes{items: map[name]change{}}
 	k.quiet = map[name]change{}
-	refs := tx.Bucket([]byte(bucketRefs))
+	refs, objects := tx.Bucket([]byte(bucketRefs)), tx.Bucket([]byte(bucketObjects))
 	for n, ch := range k.changes.items {
 		key := appendRef(nil, k.e.number, n.namespace, n.name)
 		value := refs.Get(key)
@@ -77,6 +77,11 @@ func (c *Cache) siftWork(tx *bbolt.Tx, k *work) error {
 			left.set(n, ch)
 			k.items--
 		case c.seal.content(k.info.Key.Resource, &ch.item) == ref.content:
+			if k.changes.whole { // a list is what heals a scope, so it looks at what it finds
+				if err := checkObject(ref.content[:], getLong(objects, ref.content[:])); err != nil {
+					return err
+				}
+			}
 			k.calm = append(k.calm, n)
 		case ch.item.Essence != 0 && ch.item.Essence == ref.essence:
 			ch.item.Raw = bytes.Clone(ch.item.Raw) // it may be a part of a long list, which need not stay

@@ -84,8 +84,18 @@ type work struct {
 }
 
 // write takes what there is and commits it, if there is anything that needs to be. On an error everything is as before, but for
-// values of the outbox, whose callers get the error.
+// values of the outbox, whose callers get the error. A file that turns out to be damaged is made anew first.
 func (c *Cache) write(w what) error {
+	err := c.writeOnce(w)
+	if errors.Is(err, ErrDamaged) && c.db != nil {
+		if err = c.rebuild(err); err == nil {
+			err = c.writeOnce(w)
+		}
+	}
+	return err
+}
+
+func (c *Cache) writeOnce(w what) error {
 	var err error
 	if c.db == nil {
 		if err = c.attach(); err != nil {
@@ -100,9 +110,6 @@ func (c *Cache) write(w what) error {
 		err = c.put(b)
 	}
 	c.settle(b, err)
-	if errors.Is(err, ErrDamaged) && c.db != nil {
-		err = c.rebuild(err)
-	}
 	return err
 }
 
