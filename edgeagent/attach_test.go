@@ -37,6 +37,7 @@ func newKubeletHost(t *testing.T, f *fleetrepo.Fleet) *kubeletHost {
 	h.must(os.Symlink("kubelet-client-1.pem", filepath.Join(h.files.CertDir, "kubelet-client-current.pem")))
 	raw, err := os.ReadFile(config)
 	h.must(err)
+	raw = bytes.ReplaceAll(raw, []byte("certificate-authority: pki/current.pem"), []byte("certificate-authority: pki/kubelet-client-1.pem"))
 	h.must(os.WriteFile(config, bytes.ReplaceAll(raw, []byte("pki/current.pem"), []byte("pki/kubelet-client-current.pem")), 0o600))
 	h.must(os.WriteFile(h.files.Config, []byte("kind: KubeletConfiguration\nrotateCertificates: true\n"), 0o644))
 	h.options = EnrollOptions{

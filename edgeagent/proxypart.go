@@ -298,7 +298,7 @@ func (p *proxyPart) run(ctx context.Context, report func(condition.Condition)) e
 	wg.Go(func() { p.upkeep.Run(ctx) })
 	wg.Go(func() { p.replay(ctx, report) })
 	wg.Go(func() { p.selftests(ctx, report) })
-	wg.Go(func() { p.watchState(ctx, report) })
+	wg.Go(func() { watchState(ctx, p.state, report) })
 	err := p.serving.Run(ctx)
 	cancel()
 	wg.Wait()
@@ -363,6 +363,9 @@ func (a *Agent) selftest(ctx context.Context) (selftest.Result, error) {
 // selftests keeps the condition Autonomous true to what is cached.
 func (p *proxyPart) selftests(ctx context.Context, report func(condition.Condition)) {
 	for next := selftestSoon; wait(ctx, next); next = selftestEvery {
+		if !p.used() {
+			continue
+		}
 		if result, err := p.selftest(ctx, time.Now); err == nil {
 			report(result.Condition())
 			report(p.outbox.Condition())

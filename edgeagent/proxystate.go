@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
+	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 	"github.com/holdfast-dev/holdfast/edgeagent/store/cache"
 	"github.com/holdfast-dev/holdfast/reconciler/condition"
 )
@@ -17,11 +19,11 @@ import (
 // is read again: it counts when it is wrong twice.
 const stateEvery = 30 * time.Second
 
-// watchState keeps the condition ProxyReady true until ctx ends.
-func (p *proxyPart) watchState(ctx context.Context, report func(condition.Condition)) {
+// watchState reports a state until ctx ends.
+func watchState(ctx context.Context, state func() condition.Condition, report func(condition.Condition)) {
 	before := ""
 	for next := stateEvery; wait(ctx, next); next = stateEvery {
-		c := p.state()
+		c := state()
 		if c.Status == condition.True || c.Reason == before {
 			report(c)
 		}
@@ -29,9 +31,22 @@ func (p *proxyPart) watchState(ctx context.Context, report func(condition.Condit
 	}
 }
 
+// used tells whether the kubelet is behind the proxy, or somebody uses the proxy as the node. Else the part is idle, and what an outage
+// would need is not there because nobody wants it.
+func (p *proxyPart) used() bool {
+	if _, err := kubelet.Read(p.folder); !errors.Is(err, kubelet.ErrNotAttached) {
+		return true
+	}
+	return len(p.cache.Scopes(p.identity(), scope.Resource{})) > 0
+}
+
 // state sums the proxy up: what ends the node's connection first, then what its cache lacks.
 func (p *proxyPart) state() condition.Condition {
 	c := condition.Condition{Type: condition.ProxyReady, Status: condition.False}
+	if !p.used() {
+		c.Status, c.Reason, c.Message = condition.True, condition.ReasonNotAttached, "the kubelet is not behind the proxy, and does not come back without the API server: holdfast-agent proxy attach"
+		return c
+	}
 	var problem *identity.Problem
 	if errors.As(p.upkeep.Problem(), &problem) {
 		c.Reason, c.Message = problem.Reason, problem.Error()

@@ -115,6 +115,8 @@ const (
 	// ReasonBootIncomplete: a boot without link would want something that is not on the node.
 	ReasonBootIncomplete = "BootIncomplete"
 
+	// ReasonNotAttached: nobody uses the proxy as the node.
+	ReasonNotAttached = "NotAttached"
 	// ReasonKubeletChanged: the kubelet's files no longer lead to the proxy, although it was put behind it.
 	ReasonKubeletChanged = "KubeletChanged"
 	// ReasonCredentialMissing: the node's certificate for the API server cannot be read.
