@@ -46,10 +46,14 @@ func (c *call) document(resp *http.Response) tap {
 	case resp.StatusCode != http.StatusOK:
 		return nil
 	}
-	return unzipped(resp, &docTap{
+	t := &docTap{
 		s: c.s, identity: id, path: path, contentType: resp.Header.Get("Content-Type"), etag: resp.Header.Get("ETag"),
 		share: share{budget: &c.s.budget},
-	})
+	}
+	if resp.ContentLength > 0 && resp.Header.Get("Content-Encoding") == "" {
+		t.body.Grow(int(min(resp.ContentLength, maxDocument)))
+	}
+	return unzipped(resp, t)
 }
 
 // common tells whether a request is one that everyone sends alike. A pod could make up any number of others, and fill the cache.
@@ -90,7 +94,7 @@ func (t *docTap) done(whole bool) {
 		t.s.unkept(scope.Key{Identity: t.identity, Resource: scope.Resource{Resource: t.path}}, t.err)
 	default:
 		t.s.cfg.Store.PutDocument(t.identity, t.path, scope.Document{
-			ContentType: t.contentType, ETag: t.etag, Body: bytes.Clone(t.body.Bytes()), Read: t.s.cfg.Now(),
+			ContentType: t.contentType, ETag: t.etag, Body: t.body.Bytes(), Read: t.s.cfg.Now(), // nobody writes to it any more
 		})
 	}
 }
@@ -178,13 +182,13 @@ func (s *Server) prefetchOne(ctx context.Context, path, accept string) ([]byte, 
 	if resp.StatusCode == http.StatusNotModified && resp.Header.Get("Content-Type") == "" {
 		resp.Header.Set("Content-Type", kept.ContentType)
 	}
-	t := c.tap(resp)
-	if t == nil {
+	t, ok := c.tap(resp).(*docTap)
+	if !ok {
 		return kept.Body, true
 	}
-	body, err := io.ReadAll(io.TeeReader(io.LimitReader(resp.Body, maxDocument), tapWriter{t}))
+	_, err = io.Copy(tapWriter{t}, resp.Body)
 	t.done(err == nil)
-	return body, true
+	return t.body.Bytes(), true
 }
 
 // contentTypeFor is what kube-apiserver answers with to an Accept of ours.
