@@ -396,3 +396,60 @@ func TestUpgrade(t *testing.T) {
 		resp.Body.Close()
 	}
 }
+
+// TestBusy: many GETs go over connections of their own, which end when it is quiet again, and with the link.
+func TestBusy(t *testing.T) {
+	var mu sync.Mutex
+	versions := map[string]int{}
+	ca := upstreamtest.NewAuthority(t)
+	api := upstreamtest.NewAPI(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		versions[r.Proto]++
+		mu.Unlock()
+		if r.URL.Path == "/long" {
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}
+		echo(w, r)
+	}))
+	f := start(t, 0, func(c *upstream.Config, _ *fixture) {
+		cert := ca.Issue(nodeName)
+		c.Servers, c.CA = []string{api.URL()}, ca.Pool
+		c.Certificate = func() (*tls.Certificate, error) { return cert, nil }
+	})
+	f.within(t, time.Second+slack, upstream.Online)
+	quick := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return versions["HTTP/1.1"]
+	}
+	for deadline := time.Now().Add(10 * time.Second); quick() < 100; {
+		for _, node := range []bool{true, false} {
+			want := "GET " + nodeName + " "
+			if !node {
+				want = "GET Bearer pod "
+			}
+			if got, err := f.get(t, "/x", node); err != nil || got != want {
+				t.Fatalf("got %q, %v, want %q", got, err, want)
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("requests by protocol: %v", versions)
+		}
+	}
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/long", nil)
+	resp, err := f.RoundTrip(req, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	api.Reset() // those that are idle are found dead by the next request
+	if _, err := io.ReadAll(resp.Body); err == nil {
+		t.Error("an answer that broke off looks complete")
+	}
+	for range 20 {
+		if _, err := f.get(t, "/x", true); err != nil {
+			t.Fatalf("after a reset: %v", err)
+		}
+	}
+}

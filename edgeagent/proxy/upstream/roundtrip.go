@@ -38,20 +38,27 @@ func (l *Link) RoundTrip(req *http.Request, node bool) (*http.Response, error) {
 
 // send sends a request to a server once. sent: it may have got there.
 func (l *Link) send(req *http.Request, s *server, node bool) (resp *http.Response, sent bool, err error) {
-	p, k := &s.caller, asCaller
+	p, q, k := &s.caller, &s.quickCaller, asCaller
 	if node {
-		p, k = &s.node, asNode
+		p, q, k = &s.node, &s.quickNode, asNode
+	}
+	out, err := l.address(req, s, node)
+	if err != nil {
+		return nil, false, err
+	}
+	if !s.proxied && short(req) {
+		if c := q.take(l.dialQuick(s, node)); c != nil {
+			if resp, err = c.roundTrip(out); err == nil || req.Context().Err() != nil {
+				return resp, true, err
+			}
+			// The server may have closed it while it was idle: HTTP/2 says what is wrong, if anything is.
+		}
 	}
 	conn, err := p.get(req.Context(), func(ctx context.Context) (*http.ClientConn, error) {
 		return l.kinds[k].NewClientConn(ctx, "https", s.host)
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("connect to %s: %w", s, err)
-	}
-	out, err := l.address(req, s, node)
-	if err != nil {
-		conn.Release()
-		return nil, false, err
 	}
 	resp, err = conn.RoundTrip(out)
 	return resp, true, err

@@ -40,8 +40,11 @@ type server struct {
 	url  *url.URL
 	host string // host:port
 	base string // the path before /api, without a slash at its end
+	// proxied: it is reached through an HTTP proxy.
+	proxied bool
 
-	node, caller pool
+	node, caller           pool
+	quickNode, quickCaller quick
 
 	mu      sync.Mutex
 	tunnels map[*http.ClientConn]struct{} // upgraded requests' own connections
@@ -62,6 +65,13 @@ func (l *Link) parse(addresses []string) ([]*server, error) {
 			port = "443"
 		}
 		s := &server{url: u, host: net.JoinHostPort(u.Hostname(), port), base: strings.TrimSuffix(u.Path, "/"), tunnels: map[*http.ClientConn]struct{}{}}
+		if l.cfg.Proxy != nil {
+			through, err := l.cfg.Proxy(u)
+			if err != nil {
+				return nil, fmt.Errorf("API server %q: find its HTTP proxy: %w", address, err)
+			}
+			s.proxied = through != nil
+		}
 		if !slices.ContainsFunc(out, func(o *server) bool { return o.String() == s.String() }) {
 			out = append(out, s)
 		}
@@ -165,7 +175,10 @@ func (l *Link) dialer() func(context.Context, string, string) (net.Conn, error) 
 
 // close ends all connections to the server, and with them what is under way on them.
 func (s *server) close() {
-	conns := append(s.node.empty(), s.caller.empty()...)
+	conns := append(s.quickNode.empty(), s.quickCaller.empty()...)
+	for _, c := range append(s.node.empty(), s.caller.empty()...) {
+		conns = append(conns, c)
+	}
 	s.mu.Lock()
 	for c := range s.tunnels {
 		conns = append(conns, c)
