@@ -35,6 +35,9 @@ func (c *call) online() {
 	if c.writes() {
 		held = c.s.cfg.Offline.Hold(c.req, c.who())
 	}
+	if c.r.Method == http.MethodGet && c.err == nil && c.req.Resourceful() {
+		c.since = c.s.version(c.key())
+	}
 	resp, err := c.s.cfg.Link.RoundTrip(out, c.caller.Node)
 	if err != nil {
 		held(0)

@@ -21,6 +21,8 @@ type call struct {
 	caller identity.Caller
 	req    request.Request
 	err    error // of parsing; upstream has the last word about it
+	// since is the version that was kept of what the request reads when it was sent upstream, "" for none.
+	since string
 }
 
 // ServeHTTP answers one request.

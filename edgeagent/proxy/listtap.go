@@ -15,14 +15,15 @@ type listTap struct {
 	s       *Server
 	key     scope.Key
 	options request.Options
+	asked   asked
 	scanner *wire.ListScanner
 	items   []scope.Item
 	share   share
 	err     error
 }
 
-func (s *Server) listTap(key scope.Key, encoding scope.Encoding, options request.Options) *listTap {
-	t := &listTap{s: s, key: key, options: options, share: share{budget: &s.budget}}
+func (s *Server) listTap(key scope.Key, encoding scope.Encoding, options request.Options, a asked) *listTap {
+	t := &listTap{s: s, key: key, options: options, asked: a, share: share{budget: &s.budget}}
 	t.scanner = wire.NewListScanner(encoding, wire.Limits{}, func(item scope.Item) error {
 		t.items = append(t.items, item)
 		return t.share.add(len(item.Raw))
@@ -55,7 +56,7 @@ func (t *listTap) done(whole bool) {
 	case !t.fits(list): // another shape than was asked for
 		t.share.free()
 	default:
-		t.s.page(t.key, t.options, list, page{items: t.items, share: t.share})
+		t.s.page(t.key, t.options, list, page{items: t.items, share: t.share, asked: t.asked})
 	}
 }
 
@@ -91,6 +92,7 @@ func (s *Server) page(key scope.Key, options request.Options, list wire.List, p 
 			p.share.free()
 			return
 		}
+		p.asked = before.asked // all pages are of the state of the first
 		p.items = append(before.items, p.items...)
 		p.share.bytes += before.share.bytes
 	}
@@ -99,9 +101,7 @@ func (s *Server) page(key scope.Key, options request.Options, list wire.List, p 
 		return
 	}
 	defer p.share.free()
-	if !s.behind(key, list.Version, options.ResourceVersion) {
-		s.cfg.Store.Replace(key, list.Kind, list.Version, p.items)
-	}
+	s.unlessBehind(key, list.Version, p.asked, func() { s.cfg.Store.Replace(key, list.Kind, list.Version, p.items) })
 }
 
 const (
@@ -114,6 +114,7 @@ const (
 type page struct {
 	items   []scope.Item
 	version string
+	asked   asked
 	share   share
 }
 

@@ -115,6 +115,7 @@ func (f *feed) relist(ctx context.Context) error {
 
 // list reads a scope from upstream and replaces it.
 func (s *Server) list(ctx context.Context, key scope.Key, enc scope.Encoding, token string) (version string, err error) {
+	a := asked{since: s.version(key)}
 	resp, err := s.ask(ctx, path(key), acceptOf(key, enc), token)
 	if err != nil {
 		return "", err
@@ -133,9 +134,9 @@ func (s *Server) list(ctx context.Context, key scope.Key, enc scope.Encoding, to
 	case resp.StatusCode != http.StatusOK:
 		return "", errors.New(resp.Status)
 	case key.Name != "":
-		return s.putObject(key, encoding, resp.Body)
+		return s.putObject(key, encoding, resp.Body, a)
 	}
-	t := s.listTap(key, encoding, request.Options{})
+	t := s.listTap(key, encoding, request.Options{}, a)
 	buf := make([]byte, bodyBuffer)
 	for {
 		n, err := resp.Body.Read(buf)
@@ -156,11 +157,11 @@ func (s *Server) list(ctx context.Context, key scope.Key, enc scope.Encoding, to
 	if !t.fits(list) {
 		return "", fmt.Errorf("%w: upstream answers with a %s", errGiveUp, list.Kind.Kind)
 	}
-	s.cfg.Store.Replace(key, list.Kind, list.Version, t.items)
+	s.unlessBehind(key, list.Version, a, func() { s.cfg.Store.Replace(key, list.Kind, list.Version, t.items) })
 	return list.Version, nil
 }
 
-func (s *Server) putObject(key scope.Key, encoding scope.Encoding, body io.Reader) (string, error) {
+func (s *Server) putObject(key scope.Key, encoding scope.Encoding, body io.Reader, a asked) (string, error) {
 	scanner := wire.NewObjectScanner(encoding, wire.Limits{})
 	if _, err := io.Copy(scanner, body); err != nil {
 		return "", err
@@ -169,7 +170,7 @@ func (s *Server) putObject(key scope.Key, encoding scope.Encoding, body io.Reade
 	if err != nil {
 		return "", err
 	}
-	s.cfg.Store.Put(key, item)
+	s.unlessBehind(key, item.Version, a, func() { s.cfg.Store.Put(key, item) })
 	return item.Version, nil
 }
 

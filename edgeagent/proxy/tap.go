@@ -82,9 +82,7 @@ func (c *call) tap(resp *http.Response) tap {
 	if !c.req.Resourceful() || c.req.Subresource != "" || c.req.Options.Shard != "" || !c.s.keeps(c.req.Resource) {
 		return nil
 	}
-	key := c.req.Key(c.caller.Name)
-	form := shapeOf(c.r.Header)
-	key.Metadata = form == metadataOnly
+	key, form := c.key(), shapeOf(c.r.Header)
 	encoding, ok := encodingOf(resp.Header)
 	switch {
 	case resp.StatusCode == http.StatusForbidden:
@@ -93,14 +91,23 @@ func (c *call) tap(resp *http.Response) tap {
 		c.s.cfg.Store.Forget(key)
 	case resp.StatusCode != http.StatusOK, form == table, !ok:
 	case c.req.Verb == "get":
-		return unzipped(resp, &objectTap{s: c.s, key: key, scanner: wire.NewObjectScanner(encoding, wire.Limits{}), options: c.req.Options.ResourceVersion})
+		return unzipped(resp, &objectTap{s: c.s, key: key, scanner: wire.NewObjectScanner(encoding, wire.Limits{}), asked: c.asked()})
 	case c.req.Verb == "list":
-		return unzipped(resp, c.s.listTap(key, encoding, c.req.Options))
+		return unzipped(resp, c.s.listTap(key, encoding, c.req.Options, c.asked()))
 	case c.req.Verb == "watch":
 		return unzipped(resp, c.s.watchTap(c, key, encoding))
 	}
 	return nil
 }
+
+// key is the scope that the request reads.
+func (c *call) key() scope.Key {
+	key := c.req.Key(c.caller.Name)
+	key.Metadata = shapeOf(c.r.Header) == metadataOnly
+	return key
+}
+
+func (c *call) asked() asked { return asked{c.req.Options.ResourceVersion, c.since} }
 
 // forbidden forgets what upstream refuses to this caller now. The refusal of one object, or of one query, says nothing of the others: a
 // node may read a Secret only as long as one of its pods names it.
@@ -117,7 +124,7 @@ type objectTap struct {
 	s       *Server
 	key     scope.Key
 	scanner *wire.ObjectScanner
-	options string // resourceVersion
+	asked   asked
 	err     error
 }
 
@@ -137,27 +144,45 @@ func (t *objectTap) done(whole bool) {
 	if t.err == nil {
 		item, t.err = t.scanner.Close("", "")
 	}
-	switch {
-	case t.err != nil:
+	if t.err != nil {
 		t.s.unkept(t.key, t.err)
-	case t.s.behind(t.key, item.Version, t.options): // upstream's own cache was behind
-	default:
-		t.s.cfg.Store.Put(t.key, item)
+		return
+	}
+	t.s.unlessBehind(t.key, item.Version, t.asked, func() { t.s.cfg.Store.Put(t.key, item) })
+}
+
+// asked is what a client asked for, and when.
+type asked struct {
+	version string // resourceVersion
+	since   string // the version that was kept when the request was sent, "" for none
+}
+
+// unlessBehind keeps an answer that is not older than what is kept. No event of its scope comes between.
+func (s *Server) unlessBehind(key scope.Key, version string, a asked, keep func()) {
+	f := s.feeds.of(key, 1) // it stays as long as its lock is needed
+	defer s.feeds.leave(f)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !s.behind(key, version, a) {
+		keep()
 	}
 }
 
-// behind tells whether an answer is older than what is kept, because the client was content with any: a server's cache may be behind
-// another's. A client that asked for the newest and got older gets the truth: upstream was restored.
-func (s *Server) behind(key scope.Key, version, asked string) bool {
-	if asked == "" {
+// behind tells whether an answer is older than what is kept: because the client was content with any, and a server's cache may be behind
+// another's; or because events overtook the answer on its way. A client that asked for the newest and got older than was kept already
+// gets the truth: upstream was restored.
+func (s *Server) behind(key scope.Key, version string, a asked) bool {
+	if older, _ := scope.Older(version, s.version(key)); !older {
 		return false
 	}
-	info, ok := s.cfg.Store.Info(key)
-	if !ok {
-		return false
-	}
-	older, _ := scope.Older(version, info.Version)
-	return older
+	restored, _ := scope.Older(version, a.since)
+	return a.version != "" || !restored
+}
+
+// version is the version that is kept of a scope, "" if none is.
+func (s *Server) version(key scope.Key) string {
+	info, _ := s.cfg.Store.Info(key)
+	return info.Version
 }
 
 // unkept notes that an answer could not be kept.

@@ -210,6 +210,25 @@ func TestBehindListIsNotKept(t *testing.T) {
 	s.kept(mapsOf(nodeName), 11, "default/a")
 }
 
+// TestOvertakenListIsNotKept: events that come while a list is read make what is kept newer than the list. To keep the list would lose them.
+func TestOvertakenListIsNotKept(t *testing.T) {
+	k := newKube("a", "b")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	s.stream(c, maps+"?watch=true&resourceVersion=12")
+	s.do(c, "GET", maps+"?limit=1", "")
+	k.delete("a")
+	s.kept(mapsOf(nodeName), 13, "default/b")
+	s.do(c, "GET", maps+"?limit=1&continue=c12-1", "") // completes a list of version 12
+	s.kept(mapsOf(nodeName), 13, "default/b")
+	k.add("c")
+	s.kept(mapsOf(nodeName), 14, "default/b default/c")
+	if log := s.store.log; len(log) != 1 {
+		t.Errorf("the store was told %v, want one list", log)
+	}
+}
+
 func TestObjects(t *testing.T) {
 	k := newKube("a")
 	s := start(t, k, nil)

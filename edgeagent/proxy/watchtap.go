@@ -14,7 +14,7 @@ type watchTap struct {
 	feed    *feed  // nil while it is not
 	token   string
 	enc     scope.Encoding
-	asked   string // resourceVersion
+	asked   asked
 	err     error
 }
 
@@ -25,13 +25,13 @@ type stage struct {
 }
 
 func (s *Server) watchTap(c *call, key scope.Key, encoding scope.Encoding) *watchTap {
-	t := &watchTap{s: s, key: key, token: c.caller.Token, enc: encoding, asked: c.req.Options.ResourceVersion}
+	t := &watchTap{s: s, key: key, token: c.caller.Token, enc: encoding, asked: c.asked()}
 	t.scanner = wire.NewWatchScanner(encoding, wire.Limits{}, t.frame)
 	if c.req.Options.InitialEvents() && c.req.Options.AllowBookmarks {
 		t.stage = &stage{items: map[[2]string]scope.Item{}, share: share{budget: &s.budget}}
 		return t
 	}
-	from := t.asked
+	from := t.asked.version
 	if c.req.Options.InitialEvents() {
 		from = "" // where its initial events end is never said
 	}
@@ -106,9 +106,7 @@ func (t *watchTap) bookmark(f wire.Frame) {
 			items = append(items, item)
 		}
 		kind := scope.Kind{APIVersion: f.Item.APIVersion, Kind: f.Item.Kind + "List"}
-		if !t.s.behind(t.key, f.Item.Version, t.asked) {
-			t.s.cfg.Store.Replace(t.key, kind, f.Item.Version, items)
-		}
+		t.s.unlessBehind(t.key, f.Item.Version, t.asked, func() { t.s.cfg.Store.Replace(t.key, kind, f.Item.Version, items) })
 		t.unstage()
 		t.feed = t.s.feeds.join(t, f.Item.Version)
 	}
