@@ -35,9 +35,6 @@ func (a *Agent) listen() error {
 	if err != nil {
 		return err
 	}
-	for _, problem := range checkAttached(a.opt.State, authority) {
-		a.log.Error("the kubelet is not behind the proxy as it should be: stop the agent, run holdfast-agent proxy attach, start the agent and restart the kubelet", "problem", problem)
-	}
 	l, err := net.Listen("tcp", a.opt.Address)
 	if err != nil {
 		return fmt.Errorf("serve health and metrics: %w; choose another with --address, or %q", err, NoAddress)
