@@ -76,6 +76,16 @@ func (s *site) worksOffline(before map[string]pod) {
 	if err != nil || !strings.Contains(out, "READY") || !strings.Contains(out, "ledger-0") {
 		s.Errorf("kubectl get pods on the node: %v\n%s", err, out)
 	}
+	s.streams(before)
+	web := named(before, "web-")[0]
+	if out, err := s.local("delete", "pod", "-n", "shop", web, "--wait=false"); err == nil {
+		s.Errorf("deleting a pod on a node that is cut off was acknowledged: %s", out)
+	}
+}
+
+// streams checks that kubectl on the node reads logs, and runs a program in a pod, where the projected token is.
+func (s *site) streams(before map[string]pod) {
+	s.Helper()
 	web, holder := named(before, "web-")[0], named(before, "identity-")[0]
 	s.within(30*time.Second, func() error {
 		out, err := s.local("logs", "-n", "shop", web)
@@ -91,9 +101,6 @@ func (s *site) worksOffline(before map[string]pod) {
 		}
 		return err
 	})
-	if out, err := s.local("delete", "pod", "-n", "shop", web, "--wait=false"); err == nil {
-		s.Errorf("deleting a pod on a node that is cut off was acknowledged: %s", out)
-	}
 }
 
 // watcherSees waits until the informer in its pod is in sync and has these objects.
