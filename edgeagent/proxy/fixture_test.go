@@ -133,7 +133,7 @@ func (s *store) Scopes(identity string, r scope.Resource) (out []scope.Info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, k := range s.scopes {
-		if key.Identity == identity && (r == scope.Resource{} || r == key.Resource) {
+		if (identity == "" || key.Identity == identity) && (r == scope.Resource{} || r == key.Resource) {
 			out = append(out, k.info)
 		}
 	}

@@ -29,6 +29,10 @@ func (c *call) online() {
 		c.tunnel()
 		return
 	}
+	if c.watches() && c.s.epoch.expired(c) {
+		c.refuse(gone(c.req))
+		return
+	}
 	out := c.outgoing()
 	memo := c.remember(out)
 	held := func(int) {}

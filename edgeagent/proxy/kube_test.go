@@ -83,6 +83,10 @@ func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	name, single := strings.CutPrefix(r.URL.Path, "/api/v1/namespaces/default/configmaps/")
 	switch {
+	case r.URL.Path == "/api/v1/services":
+		k.mu.Lock()
+		fmt.Fprintf(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"%d"},"items":[]}`, k.version)
+		k.mu.Unlock()
 	case !strings.Contains(r.URL.Path, "/configmaps"): // the proxy's own requests
 		w.WriteHeader(http.StatusNotFound)
 	case refuse != 0:

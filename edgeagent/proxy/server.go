@@ -33,6 +33,7 @@ type Server struct {
 	metrics  *metrics
 	settings atomic.Pointer[never]
 	feeds    *feeds
+	epoch    epoch
 	pages    pages
 	budget   budget
 	crowds   []*crowd
@@ -59,11 +60,15 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, log: cfg.Log, states: make(chan struct{}, 1), stopped: make(chan struct{})}
 	s.metrics = newMetrics(s)
 	s.feeds = newFeeds(s)
+	s.epoch.s = s
 	s.SetSettings(cfg.Settings)
 	for range cfg.Listeners {
 		s.crowds = append(s.crowds, newCrowd())
 	}
-	cfg.Link.Subscribe(func(upstream.State) {
+	cfg.Link.Subscribe(func(state upstream.State) {
+		if state != upstream.Online {
+			s.epoch.down()
+		}
 		select {
 		case s.states <- struct{}{}:
 		default:

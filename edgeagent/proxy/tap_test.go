@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/upstream"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
 
@@ -308,4 +309,34 @@ func TestRelist(t *testing.T) {
 	s.store.Dirty(mapsOf(nodeName), "the disk is slow")
 	s.Relist(mapsOf(nodeName))
 	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+}
+
+// TestRestored: after the API server was restored from an older state a client that knows a later one is told to list again, once,
+// and what was kept of the other history is read anew.
+func TestRestored(t *testing.T) {
+	k := newKube("a", "b", "c", "d")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	s.kept(mapsOf(nodeName), 14, "default/a default/b default/c default/d")
+	lines, stop := s.stream(c, maps+"?watch=true&resourceVersion=14")
+	s.api.Refuse()
+	eventually(t, 5*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
+	for range lines {
+	}
+	stop()
+	k.set(func(k *kube) { k.events, k.version = k.events[:2], 12 })
+	s.api.Restore()
+	eventually(t, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
+	for _, version := range []string{"14", "12"} { // ahead of upstream, and within reach of it again
+		resp, body := s.do(c, "GET", maps+"?watch=true&resourceVersion="+version, "")
+		if resp.StatusCode != http.StatusGone || !strings.Contains(body, `"reason":"Expired"`) {
+			t.Errorf("a watch from %s: %s %s", version, resp.Status, body)
+		}
+	}
+	s.do(c, "GET", maps, "")
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+	s.stream(c, maps+"?watch=true&resourceVersion=12")
+	k.add("e")
+	s.kept(mapsOf(nodeName), 13, "default/a default/b default/e")
 }
