@@ -1,7 +1,6 @@
 package offline_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -197,7 +196,6 @@ type site struct {
 	outbox   *outbox.Outbox
 	rewriter *rewrite.Rewriter
 	server   *httptest.Server
-	log      *bytes.Buffer
 }
 
 type option func(*offline.Config)

@@ -224,7 +224,7 @@ func TestImpostor(t *testing.T) {
 func TestKubeletThatAsksNobody(t *testing.T) {
 	k := newFakeKubelet(t)
 	s := withKubelet(t, k)
-	k.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Unauthorized", 401) })
+	k.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Unauthorized", http.StatusUnauthorized) })
 	resp, body := s.ask(t, nodeUser, "GET", "/api/v1/namespaces/default/pods/web/log", "")
 	if resp.StatusCode != 503 || !strings.Contains(body, "authentication.webhook.enabled") {
 		t.Errorf("got %d %s", resp.StatusCode, body)

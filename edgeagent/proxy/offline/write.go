@@ -89,12 +89,13 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request, req request.Req
 		return err
 	}
 	if !change.same && r.URL.Query().Get("dryRun") == "" {
+		if ref.Resource == "pods" {
+			// Where the pod is is true whether it can be kept or not, and Services wait for it.
+			h.address(base, change.object)
+		}
 		s := outbox.Status{Ref: ref, UID: base.UID, Patch: change.patch}
 		if err := h.cfg.Outbox.Put(r.Context(), s, change.durable); err != nil {
 			return h.notKept(req, err)
-		}
-		if ref.Resource == "pods" {
-			h.address(base, change.object)
 		}
 	}
 	h.age(w, read)
