@@ -8,13 +8,11 @@ import (
 
 	"github.com/holdfast-dev/holdfast/cmd/internal/cli"
 	"github.com/holdfast-dev/holdfast/edgeagent"
-	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 )
 
 func newEnrollCommand(env *cli.Env) *cobra.Command {
 	var o edgeagent.EnrollOptions
-	var files kubelet.Files
 	var behind bool
 	cmd := &cobra.Command{
 		Use:   "enroll --node NODE --repo URL --branch BRANCH --anchor COMMIT",
@@ -38,12 +36,13 @@ neither trust nor plan.`,
 		Args: cobra.NoArgs,
 	}
 	state := addState(cmd)
+	options := addKubelet(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if o.State, err = state(); err != nil {
 			return err
 		}
 		if behind && o.Kubeconfig != "" {
-			proxy, err := proxyOptions(files)
+			proxy, err := options(o.Kubeconfig)
 			if err != nil {
 				return err
 			}
@@ -70,7 +69,6 @@ neither trust nor plan.`,
 	f.StringVar(&o.CA, "ca", "", "`file` with the certificates of the Git server's CA")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "the kubelet's kubeconfig `file`; without it the node is standalone")
 	f.BoolVar(&behind, "proxy", true, "with --kubeconfig: put the kubelet behind the autonomy proxy")
-	addKubelet(cmd, &files)
 	for _, name := range []string{"node", "repo", "branch", "anchor"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic(err) // a flag that is not there

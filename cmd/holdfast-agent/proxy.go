@@ -28,27 +28,36 @@ behind it; these commands are for nodes that were enrolled without, and to leave
 	return cmd
 }
 
-// addKubelet adds the flags that say where the kubelet's files are.
-func addKubelet(cmd *cobra.Command, files *kubelet.Files) {
-	cmd.Flags().StringVar(&files.Config, "kubelet-config", "", "the kubelet's configuration `file`; "+kubelet.DefaultConfig+" if it is there")
-	cmd.Flags().StringVar(&files.CertDir, "kubelet-cert-dir", kubelet.DefaultCertDir, "the kubelet's `folder` of certificates")
-}
-
-// proxyOptions gives what the configuration file says of the proxy.
-func proxyOptions(files kubelet.Files) (edgeagent.ProxyOptions, error) {
-	cfg, err := edgeagent.LoadConfig(edgeagent.DefaultConfigFile, true)
-	if err != nil {
-		return edgeagent.ProxyOptions{}, cli.Usage(err)
+// addKubelet adds the flags that say where the kubelet's files are and where the proxy is, and gives what reads them.
+func addKubelet(cmd *cobra.Command) func(kubeconfig string) (edgeagent.ProxyOptions, error) {
+	var files kubelet.Files
+	var address string
+	f := cmd.Flags()
+	f.StringVar(&files.Config, "kubelet-config", "", "the kubelet's configuration `file`; "+kubelet.DefaultConfig+" if it is there")
+	f.StringVar(&files.CertDir, "kubelet-cert-dir", kubelet.DefaultCertDir, "the kubelet's `folder` of certificates")
+	f.StringVar(&address, "proxy-address", "", "`ip:port` of the proxy; the configuration file's, or "+edgeagent.DefaultProxyAddress)
+	return func(kubeconfig string) (edgeagent.ProxyOptions, error) {
+		cfg, err := edgeagent.LoadConfig(edgeagent.DefaultConfigFile, true)
+		if err != nil {
+			return edgeagent.ProxyOptions{}, cli.Usage(err)
+		}
+		if address != "" {
+			cfg.ProxyAddress = address
+		}
+		cfg = cfg.WithDefaults()
+		if err := cfg.Validate(); err != nil {
+			return edgeagent.ProxyOptions{}, cli.Usage(err)
+		}
+		if cfg.ProxyAddress == edgeagent.NoAddress {
+			return edgeagent.ProxyOptions{}, cli.Usage(fmt.Errorf("proxyAddress is %q: there is no proxy to put the kubelet behind", edgeagent.NoAddress))
+		}
+		files.Kubeconfig = kubeconfig
+		return edgeagent.ProxyOptions{Kubelet: files, Address: cfg.ProxyAddress}, nil
 	}
-	cfg = cfg.WithDefaults()
-	if cfg.ProxyAddress == edgeagent.NoAddress {
-		return edgeagent.ProxyOptions{}, cli.Usage(fmt.Errorf("%s says proxyAddress: %s: there is no proxy to put the kubelet behind", edgeagent.DefaultConfigFile, edgeagent.NoAddress))
-	}
-	return edgeagent.ProxyOptions{Kubelet: files, Address: cfg.ProxyAddress}, nil
 }
 
 func newAttachCommand(env *cli.Env) *cobra.Command {
-	var files kubelet.Files
+	var kubeconfig string
 	cmd := &cobra.Command{
 		Use:   "attach",
 		Short: "Have the kubelet talk to the API server through the proxy",
@@ -63,14 +72,14 @@ Stop the agent first. Done again it brings the files up to date, for example aft
 		Args: cobra.NoArgs,
 	}
 	state := addState(cmd)
-	cmd.Flags().StringVar(&files.Kubeconfig, "kubeconfig", defaultKubeconfig, "the kubelet's kubeconfig `file`")
-	addKubelet(cmd, &files)
+	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", defaultKubeconfig, "the kubelet's kubeconfig `file`")
+	options := addKubelet(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		folder, err := state()
 		if err != nil {
 			return err
 		}
-		o, err := proxyOptions(files)
+		o, err := options(kubeconfig)
 		if err != nil {
 			return err
 		}
