@@ -1,6 +1,7 @@
 package edgeagent
 
 import (
+	rtmetrics "runtime/metrics"
 	"sync/atomic"
 	"time"
 
@@ -44,8 +45,16 @@ func newMetrics(a *Agent) *metrics {
 		seconds:    counter("holdfast_agent_reconcile_seconds_total", "Time spent reconciling by part.", "part"),
 		toApplied:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "holdfast_agent_fetched_to_applied_seconds", Help: "How long the newest plan took from fetched to applied."}),
 	}
-	m.registry.MustRegister(m.polls, m.verdicts, m.noPlans, m.reconciles, m.seconds, m.toApplied, m)
+	allocated := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdfast_agent_allocations_total", Help: "Objects allocated on the heap."}, allocations)
+	m.registry.MustRegister(m.polls, m.verdicts, m.noPlans, m.reconciles, m.seconds, m.toApplied, allocated, m)
 	return m
+}
+
+// allocations counts the objects that were ever allocated on the heap.
+func allocations() float64 {
+	sample := []rtmetrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+	rtmetrics.Read(sample)
+	return float64(sample[0].Value.Uint64())
 }
 
 func (m *metrics) poll(err error) {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -39,11 +40,12 @@ const (
 // loaded is a node with a real agent whose kubelet is the test, so that what the proxy costs is not lost in what a kubelet does.
 type loaded struct {
 	*site
-	// address is the proxy's, https://host:port.
-	address string
-	agent   *lab.Process
-	// behind are the TLS settings of the kubelet's connection to the proxy, straight those to the API server as the same node.
-	behind, straight *tls.Config
+	// address is the proxy's, https://host:port; metrics is where the agent's metrics are.
+	address, metrics string
+	agent            *lab.Process
+	// behind are the TLS settings of the kubelet's connection to the proxy, straight those to the API server as the same node, health those
+	// to the metrics.
+	behind, straight, health *tls.Config
 }
 
 // newLoaded brings a cluster, an enrolled node and its agent up.
@@ -87,6 +89,8 @@ func (l *loaded) credentials() {
 		return raw
 	}
 	l.behind = l.tls(read("ca.crt"), read("kubelet.crt"), read("kubelet.key"))
+	l.health = l.behind.Clone()
+	l.health.Certificates = nil
 	var kubeconfig struct {
 		Clusters []struct {
 			Cluster struct {
@@ -125,18 +129,24 @@ func (l *loaded) tls(ca, cert, key []byte) *tls.Config {
 func (l *loaded) startAgent() {
 	l.Helper()
 	if l.address == "" {
-		free, err := net.Listen("tcp", "127.0.0.1:0")
-		l.must(err)
-		l.address = "https://" + free.Addr().String()
-		l.must(free.Close())
+		l.address, l.metrics = "https://"+l.free(), "https://"+l.free()+"/metrics"
 	}
 	path, err := agentProgram()
 	l.must(err)
 	l.agent, err = l.lab.Run(lab.Command{Name: "agent", Path: path, Args: []string{
-		"run", "--state", l.state, "--config", os.DevNull, "--address", "127.0.0.1:0",
+		"run", "--state", l.state, "--config", os.DevNull, "--address", strings.TrimSuffix(strings.TrimPrefix(l.metrics, "https://"), "/metrics"),
 		"--proxy-address", strings.TrimPrefix(l.address, "https://"), "--pod-address", "off",
 	}})
 	l.must(err)
+}
+
+// free gives an address on which nobody listens.
+func (l *loaded) free() string {
+	l.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	l.must(err)
+	defer free.Close()
+	return free.Addr().String()
 }
 
 // client gives a client with a connection of its own: HTTP/2, as client-go's are.
@@ -323,6 +333,20 @@ func (l *loaded) kubeletQueries(secrets, configMaps int) []query {
 		out = append(out, query{"/api/v1/namespaces/" + loadSpace + "/configmaps", fmt.Sprint("metadata.name=config-", i)})
 	}
 	return out
+}
+
+// cpuTime gives the processor time that a process has used so far, in seconds.
+func cpuTime(pid int) (float64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), ") ") // the name before may hold anything
+	fields := strings.Fields(rest)
+	user, err1 := strconv.ParseFloat(fields[11], 64)
+	system, err2 := strconv.ParseFloat(fields[12], 64)
+	const perSecond = 100 // USER_HZ
+	return (user + system) / perSecond, errors.Join(err1, err2)
 }
 
 // figures reads a process's figures, as "RssAnon: 1234 kB", from /proc.
