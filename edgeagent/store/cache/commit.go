@@ -43,6 +43,10 @@ func (c *Cache) commit(b *batch) error {
 }
 
 func (c *Cache) transact(b *batch) error {
+	// bbolt frees the pages that the free list says it has, without looking: one that was spoiled has it free pages for ever.
+	if err := bolt.Probe(c.path); errors.Is(err, ErrDamaged) {
+		return fmt.Errorf("write %s: %w", c.path, err)
+	}
 	began := time.Now()
 	var w *writing
 	err := bolt.Guard(func() error {
