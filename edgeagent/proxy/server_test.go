@@ -367,7 +367,7 @@ func TestEndlessBodies(t *testing.T) {
 		}
 	}), nil)
 	c := s.client(true)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	pr, pw := io.Pipe()
 	go func() {
@@ -392,7 +392,7 @@ func TestEndlessBodies(t *testing.T) {
 	if resp, err = c.Do(req); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := io.CopyN(io.Discard, resp.Body, 8<<20); err != nil {
+	if n, err := io.CopyN(io.Discard, resp.Body, 4<<20); err != nil {
 		t.Errorf("an answer without end broke off after %d bytes: %v", n, err)
 	}
 	resp.Body.Close()
