@@ -24,8 +24,12 @@ var nodes = []string{serverNode, tillNode}
 func (d *demo) startCluster(ctx context.Context, keep bool) error {
 	d.step("A cluster with two nodes")
 	var err error
-	d.lab, err = lab.Start(ctx, lab.Options{Name: labName, Keep: keep, Controllers: true, Log: indented{d.out}})
+	d.lab, err = lab.Start(ctx, lab.Options{Name: labName, Keep: keep, Controllers: true, Services: true,
+		ControllerFlags: impatient, APIServerFlags: evicting, Log: indented{d.out}})
 	if err != nil {
+		return err
+	}
+	if d.link, err = d.lab.NewLink(); err != nil {
 		return err
 	}
 	d.dir = filepath.Join(d.lab.Dir, "demo")
@@ -39,10 +43,14 @@ func (d *demo) startCluster(ctx context.Context, keep bool) error {
 	if err := os.Setenv("PATH", filepath.Dir(kubectl)+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
 		return err
 	}
-	d.env = append(d.env, "KUBECONFIG="+d.lab.AdminKubeconfig())
+	d.env = append(d.env, "KUBECONFIG="+d.lab.AdminKubeconfig(), "KUBECACHEDIR="+filepath.Join(d.dir, "kubectl"))
 	for _, name := range nodes {
-		if _, err := d.lab.AddNode(ctx, lab.NodeOptions{Name: name, Kubelet: true}); err != nil {
+		node, err := d.lab.AddNode(ctx, lab.NodeOptions{Name: name, Kubelet: true})
+		if err != nil {
 			return err
+		}
+		if name == serverNode {
+			d.server = node
 		}
 	}
 	if _, err := d.run(ctx, d.dir, "kubectl", "get", "nodes"); err != nil {
@@ -100,24 +108,47 @@ func (d *demo) startHub(ctx context.Context) error {
 	})
 }
 
-// enrollNodes enrols and starts an agent for each node.
+// enrollNodes enrols and starts an agent for each node. The server goes behind the proxy; of the two nodes on this machine only one can.
 func (d *demo) enrollNodes(ctx context.Context) error {
 	d.step("Two agents, enrolled with one line each")
+	if err := d.writeKubeletConf(); err != nil {
+		return err
+	}
+	till, err := d.lab.NodeKubeconfig(tillNode)
+	if err != nil {
+		return err
+	}
+	own := map[string][]string{
+		serverNode: {"--repo", d.lineURL, "--kubeconfig", d.kubeletConf(),
+			"--kubelet-config", d.server.KubeletConfig(), "--kubelet-cert-dir", d.server.KubeletCertDir()},
+		tillNode: {"--repo", d.url, "--kubeconfig", till, "--proxy=false"},
+	}
 	for _, node := range nodes {
-		kubeconfig, err := d.lab.NodeKubeconfig(node)
-		if err != nil {
+		argv := []string{"holdfast-agent", "enroll", "--node", node, "--branch", "main", "--anchor", d.anchor, "--ca", d.ca(), "--state", d.state(node)}
+		if _, err := d.run(ctx, d.dir, append(argv, own[node]...)...); err != nil {
 			return err
 		}
-		_, err = d.run(ctx, d.dir, "holdfast-agent", "enroll", "--node", node, "--repo", d.url, "--ca", d.ca(),
-			"--branch", "main", "--anchor", d.anchor, "--kubeconfig", kubeconfig, "--proxy=false", "--state", d.state(node))
-		if err != nil {
-			return err
-		}
-		argv := []string{"holdfast-agent", "run", "--state", d.state(node), "--address", "127.0.0.1:0", "--proxy-address", "off", "--pod-address", "off"}
-		if err := d.background("agent-"+node, argv); err != nil {
+		if err := d.runAgent(node); err != nil {
 			return err
 		}
 	}
+	return d.enrolled(ctx)
+}
+
+// agentProcess is the name of a node's agent in the lab.
+func agentProcess(node string) string { return "agent-" + node }
+
+// runAgent starts a node's agent.
+func (d *demo) runAgent(node string) error {
+	argv := []string{"holdfast-agent", "run", "--state", d.state(node), "--address", "127.0.0.1:0"}
+	if node != serverNode {
+		argv = append(argv, "--proxy-address", "off", "--pod-address", "off")
+	}
+	return d.background(agentProcess(node), argv)
+}
+
+// enrolled checks what the agents and the hub made of the nodes.
+func (d *demo) enrolled(ctx context.Context) error {
 	for _, node := range nodes {
 		if err := d.allGood(ctx, node, d.anchor); err != nil {
 			return err

@@ -149,14 +149,22 @@ func (d *demo) startGitServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := d.lab.Run(lab.Command{Name: "git-server", Path: self, Args: []string{gitServerArg, d.git()}})
+	line, err := d.lineAddress()
+	if err != nil {
+		return err
+	}
+	server, err := d.lab.Run(lab.Command{Name: "git-server", Path: self, Args: []string{gitServerArg, d.git(), line}})
 	if err != nil {
 		return err
 	}
 	return server.WaitReady(ctx, func(context.Context) error {
-		url, err := os.ReadFile(filepath.Join(d.git(), gitURLFile))
-		d.url = string(url) + "/fleet.git"
-		return err
+		urls, err := os.ReadFile(filepath.Join(d.git(), gitURLFile))
+		if err != nil {
+			return err
+		}
+		people, nodes, _ := strings.Cut(string(urls), "\n")
+		d.url, d.lineURL = people+"/fleet.git", nodes+"/fleet.git"
+		return nil
 	})
 }
 

@@ -1,6 +1,6 @@
 // Command demo shows Holdfast on one machine, and checks what it shows: a real Kubernetes, a Git server with a signed fleet repo,
-// the hub, and agents on two nodes; then a signed push, an unsigned one, and a replay. It drives the real programs as a person
-// would, and ends with 1 if a step does not show what it claims, so it is the end-to-end test as well.
+// the hub, and agents on two nodes; then a signed push, an unsigned one, and a replay; then a node that is cut off, loses power, and
+// comes back whole. It drives the real programs as a person would, and ends with 1 if a step does not show what it claims, so it is the end-to-end test as well.
 package main
 
 import (
@@ -23,8 +23,8 @@ const labName = "demo"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) == 3 && os.Args[1] == gitServerArg {
-		exit(serveGit(ctx, os.Args[2]))
+	if len(os.Args) == 4 && os.Args[1] == gitServerArg {
+		exit(serveGit(ctx, os.Args[2], os.Args[3]))
 	}
 	keep := flag.Bool("keep", false, "leave everything running and print how to look around")
 	flag.Parse()
@@ -45,8 +45,14 @@ type demo struct {
 	lab *lab.Lab
 	// dir holds what people and nodes have: keys, the work tree, the Git server's folder, the agents' state.
 	dir string
-	// url is where nodes fetch the fleet repo, anchor its first commit.
-	url, anchor string
+	// url is where people push the fleet repo and nodes fetch it, lineURL where the server does, over its line. anchor is its first commit.
+	url, lineURL, anchor string
+	// server is the node that is behind the proxy, link its line, which is cut at cutAt.
+	server *lab.Node
+	link   *lab.Link
+	cutAt  time.Time
+	// before are the server's pods as they were before.
+	before map[string]pod
 }
 
 // run plays the story and takes everything down, unless it is to be kept.
@@ -62,15 +68,14 @@ func run(ctx context.Context, keep bool) error {
 		return err
 	}
 	d := &demo{story: newStory(os.Stdout)}
-	d.say("Holdfast, from a signed push to a node's labels. Everything runs on this machine and nothing is faked:")
+	d.say("Holdfast, from a signed push to a node that comes back without its cloud. Everything runs on this machine and nothing is faked:")
 	d.say("Kubernetes %s with etcd, kubelet and containerd; git; ssh-keygen; the three programs of Holdfast.", lab.KubernetesVersion)
 	err = d.play(ctx, keep)
 	if err != nil && d.lab != nil {
 		d.showLogs()
 	}
 	if keep && err == nil {
-		d.lookAround()
-		return nil
+		return d.lookAround()
 	}
 	if d.lab != nil {
 		err = errors.Join(err, d.lab.Close())
@@ -89,12 +94,17 @@ func (d *demo) play(ctx context.Context, keep bool) error {
 		d.makeFleet,
 		d.startHub,
 		d.enrollNodes,
+		d.behindProxy,
 		d.signedPush,
 		d.otherTeamsPush,
 		d.brokenPush,
 		d.unsignedPush,
 		d.stolenServer,
 		d.replay,
+		d.deployShop,
+		d.cutLine,
+		d.powerCut,
+		d.lineIsBack,
 		d.end,
 	} {
 		if err := step(ctx); err != nil {

@@ -78,7 +78,7 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.git = &cgi.Handler{Path: backend, Env: env, InheritEnv: []string{"PATH"}, Logger: discardLog()}
 	if !cfg.Plain {
-		if s.cert, s.CA, err = newCertificate(); err != nil {
+		if s.cert, s.CA, err = newCertificate(cfg.Listen); err != nil {
 			return nil, err
 		}
 	}
