@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/media"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
@@ -13,16 +14,27 @@ import (
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
 
-// maxBody bounds what is read of a request: kube-apiserver's figure. Objects that are written here are a fraction of it.
-const maxBody = 3 << 20
+// Bounds of what is read of a request.
+const (
+	// maxBody is kube-apiserver's figure. Only the node writes objects here.
+	maxBody = 3 << 20
+	// maxQuestion is for what any pod may ask: a TokenReview with a large token has a few KiB.
+	maxQuestion = 16 << 10
+	// bodyTimeout is how long a body may take to come.
+	bodyTimeout = 30 * time.Second
+)
 
 // readBody reads a request's body.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	control := http.NewResponseController(w)
+	// A recorder in a test has no deadlines; every server's writer has.
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	defer control.SetReadDeadline(time.Time{})
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
 		if _, big := err.(*http.MaxBytesError); big {
 			return nil, &failure{code: http.StatusRequestEntityTooLarge, reason: "RequestEntityTooLarge",
-				message: fmt.Sprintf("Request entity too large: limit is %d", maxBody)}
+				message: fmt.Sprintf("Request entity too large: limit is %d", limit)}
 		}
 		return nil, badRequest("read body: %v", err)
 	}
@@ -54,8 +66,8 @@ func objectOf(contentType string, raw []byte, apiVersion, kind string) (scope.It
 }
 
 // readObject reads a request's body that is one object, as its item and as Go's maps.
-func readObject(w http.ResponseWriter, r *http.Request, apiVersion, kind string) (scope.Item, map[string]any, error) {
-	raw, err := readBody(w, r)
+func readObject(w http.ResponseWriter, r *http.Request, apiVersion, kind string, limit int64) (scope.Item, map[string]any, error) {
+	raw, err := readBody(w, r, limit)
 	if err != nil {
 		return scope.Item{}, nil, err
 	}

@@ -56,7 +56,7 @@ func (h *Handler) event(w http.ResponseWriter, r *http.Request, req request.Requ
 }
 
 func (h *Handler) newEvent(w http.ResponseWriter, r *http.Request, req request.Request) (map[string]any, error) {
-	_, event, err := readObject(w, r, req.Resource.GroupVersion(), "Event")
+	_, event, err := readObject(w, r, req.Resource.GroupVersion(), "Event", maxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (h *Handler) newEvent(w http.ResponseWriter, r *http.Request, req request.R
 // patchedEvent gives an event that was posted while offline, patched. One that upstream has is not here: the kubelet then posts
 // it again.
 func (h *Handler) patchedEvent(w http.ResponseWriter, r *http.Request, req request.Request, path string) (map[string]any, error) {
-	raw, err := readBody(w, r)
+	raw, err := readBody(w, r, maxBody)
 	if err != nil {
 		return nil, err
 	}

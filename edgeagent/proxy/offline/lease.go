@@ -85,10 +85,10 @@ func (h *Handler) lease(w http.ResponseWriter, r *http.Request, req request.Requ
 // newLease gives the lease as the request has it.
 func (h *Handler) newLease(w http.ResponseWriter, r *http.Request, req request.Request) (map[string]any, error) {
 	if req.Verb != "patch" {
-		_, object, err := readObject(w, r, "coordination.k8s.io/v1", "Lease")
+		_, object, err := readObject(w, r, "coordination.k8s.io/v1", "Lease", maxBody)
 		return clean(object), err
 	}
-	raw, err := readBody(w, r)
+	raw, err := readBody(w, r, maxBody)
 	if err != nil {
 		return nil, err
 	}

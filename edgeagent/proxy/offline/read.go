@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/media"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
@@ -63,6 +64,9 @@ func (h *Handler) list(w http.ResponseWriter, r *http.Request, req request.Reque
 		if r.Method == http.MethodHead {
 			return nil
 		}
+		control := http.NewResponseController(w)
+		_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+		defer control.SetWriteDeadline(time.Time{})
 		if err := q.renderer.List(body, wire.List{Kind: info.Kind, Version: info.Version}, q.items(items)); err != nil {
 			return err
 		}

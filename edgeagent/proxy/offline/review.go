@@ -84,7 +84,7 @@ func (v *reviews) sweep(now time.Time) {
 // review answers who somebody is, or what somebody may do: as upstream answered a moment ago, or not at all. Not to answer is to
 // refuse: whoever asked then allows nothing.
 func (h *Handler) review(w http.ResponseWriter, r *http.Request, req request.Request, caller Caller) error {
-	item, body, err := readObject(w, r, req.Resource.GroupVersion(), reviewKinds[req.Resource])
+	item, body, err := readObject(w, r, req.Resource.GroupVersion(), reviewKinds[req.Resource], maxQuestion)
 	if err != nil {
 		return err
 	}

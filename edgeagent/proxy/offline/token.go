@@ -49,7 +49,7 @@ func TokenKey(node, namespace, account, pod, uid string, audiences ...string) st
 // token answers a token request with the newest real answer to the same question, also an expired one: the pod then starts, and the
 // token authenticates nobody.
 func (h *Handler) token(w http.ResponseWriter, r *http.Request, req request.Request, caller Caller) error {
-	item, _, err := readObject(w, r, "authentication.k8s.io/v1", "TokenRequest")
+	item, _, err := readObject(w, r, "authentication.k8s.io/v1", "TokenRequest", maxQuestion)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,9 @@ import (
 const (
 	// shortestWatch is how long a watch lasts if its client does not say; up to twice that, as in kube-apiserver.
 	shortestWatch = 30 * time.Minute
-	// writeTimeout is how long a client may take for what it is sent at once.
-	writeTimeout = 30 * time.Second
+	// writeTimeout is how long a client may take for what it is sent at once: also a whole list, because the cache's file cannot
+	// reuse what is still being read.
+	writeTimeout = time.Minute
 )
 
 // watch answers a WATCH. What happens upstream cannot be known, so it is silent but for bookmarks, and for what changes here: the
@@ -59,8 +60,8 @@ type stream struct {
 	// over: the answer is complete and there is nothing to wait for.
 	over  bool
 	local local
-	// until is when the client must have taken what is being written.
-	until time.Time
+	// writing: something was written since the last flush, and the client must take it in time.
+	writing bool
 }
 
 // begin sends the head of the answer and what the watch begins with.
@@ -144,12 +145,12 @@ func (s *stream) resume(o request.Options, info scope.Info) error {
 	return s.flush()
 }
 
-// write sends bytes to a client that has writeTimeout to take them.
+// write sends bytes to a client that has writeTimeout to take all until the next flush.
 func (s *stream) write(p []byte) error {
-	if now := time.Now(); s.until.Sub(now) < writeTimeout/2 {
-		s.until = now.Add(writeTimeout)
+	if !s.writing {
+		s.writing = true
 		// A recorder in a test has no deadlines; every server's writer has.
-		_ = s.control.SetWriteDeadline(s.until)
+		_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	}
 	_, err := s.w.Write(p)
 	return err
@@ -158,7 +159,7 @@ func (s *stream) write(p []byte) error {
 // flush sees that what was written leaves. After that the client may take as long as it likes: there is nothing more to take.
 func (s *stream) flush() error {
 	err := s.control.Flush()
-	s.until = time.Time{}
+	s.writing = false
 	_ = s.control.SetWriteDeadline(time.Time{})
 	return err
 }

@@ -48,7 +48,7 @@ func isStatus(req request.Request, resource string) bool {
 
 // register answers the kubelet that registers its node: it is registered.
 func (h *Handler) register(w http.ResponseWriter, r *http.Request, req request.Request, caller Caller) error {
-	item, _, err := readObject(w, r, "v1", "Node")
+	item, _, err := readObject(w, r, "v1", "Node", maxBody)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, req request.R
 
 // status takes a write to the status of this node or of one of its pods: merged on what is known, kept until upstream has it.
 func (h *Handler) status(w http.ResponseWriter, r *http.Request, req request.Request, caller Caller) error {
-	body, err := readBody(w, r)
+	body, err := readBody(w, r, maxBody)
 	if err != nil {
 		return err
 	}

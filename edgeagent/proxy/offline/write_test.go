@@ -386,6 +386,9 @@ func TestReviews(t *testing.T) {
 			t.Errorf("after %v: got %d", age, code)
 		}
 	}
+	if code, body := ask("somebody", `{"spec":{"user":"`+strings.Repeat("x", 20<<10)+`"}}`); code != 413 {
+		t.Errorf("a huge question: got %d %s", code, body)
+	}
 	// The proxy vouches for nobody but itself.
 	for kind, body := range map[string]string{
 		"/apis/authentication.k8s.io/v1/tokenreviews": `{"kind":"TokenReview","spec":{"token":"forged"}}`,
