@@ -52,10 +52,12 @@ type Lab struct {
 	network subnet
 	links   subnet
 
-	// mu guards nodes and the count of links.
+	// mu guards what follows.
 	mu        sync.Mutex
 	nodes     []*Node
 	linkCount byte
+	// kubeProxy is the lock of the one kube-proxy on this machine, if this lab has it.
+	kubeProxy *os.File
 }
 
 // startTimeout bounds the wait for each program to become ready.
@@ -123,7 +125,14 @@ func (l *Lab) AdminKubeconfig() string { return l.kubeconfigFile("admin") }
 // deletes the folder. It may be called more than once.
 func (l *Lab) Close() error {
 	l.procs.killAll()
-	return takeDown(l.Dir)
+	err := takeDown(l.Dir)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kubeProxy != nil {
+		err = errors.Join(err, l.kubeProxy.Close())
+		l.kubeProxy = nil
+	}
+	return err
 }
 
 // logf writes one line to the log the caller gave.

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // maxLinks bounds how many links a lab has: the API server's certificate names their addresses beforehand.
@@ -43,6 +45,17 @@ func (l *Lab) NewLink() (*Link, error) {
 
 // Cut drops every packet of the link from now on, also those of open connections. Cutting twice is as cutting once.
 func (k *Link) Cut() error {
+	return k.rules(fmt.Sprintf("ip daddr %[1]s drop; ip saddr %[1]s drop", k.address))
+}
+
+// Refuse has everything on the link refused from now on, as by a host whose network is down: who asks knows at once. Open connections die as
+// soon as they are used.
+func (k *Link) Refuse() error {
+	return k.rules(fmt.Sprintf("ip daddr %[1]s meta l4proto tcp reject with tcp reset; ip saddr %[1]s drop", k.address))
+}
+
+// rules replaces what holds for the link.
+func (k *Link) rules(rules string) error {
 	if err := recordTable(k.dir, k.table); err != nil {
 		return err
 	}
@@ -51,13 +64,12 @@ delete table %[1]s
 table %[1]s {
 	chain output {
 		type filter hook output priority raw; policy accept;
-		ip daddr %[2]s drop
-		ip saddr %[2]s drop
+		%[2]s
 	}
-}`, k.table, k.address))
+}`, k.table, strings.ReplaceAll(rules, "; ", "\n\t\t")))
 }
 
-// Restore ends what Cut began.
+// Restore ends what Cut or Refuse began.
 func (k *Link) Restore() error { return deleteTable(k.table) }
 
 // recordTable notes a table of nftables that removeTables is to delete.
@@ -115,11 +127,38 @@ func hasTable(table string) (bool, error) {
 // kubeProxyTables are what kube-proxy makes, whose names cannot be chosen: one machine runs one kube-proxy.
 var kubeProxyTables = []string{"ip kube-proxy", "ip6 kube-proxy"}
 
+// takeKubeProxy waits until no other lab of this machine has a kube-proxy, up to ten minutes.
+func (l *Lab) takeKubeProxy() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.kubeProxy != nil {
+		return nil
+	}
+	dir, err := RunDir()
+	if err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, ".kube-proxy"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = poll(10*time.Minute, func() error { return syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) })
+	if err != nil {
+		lock.Close()
+		return fmt.Errorf("another lab on this machine has a kube-proxy: %w", err)
+	}
+	l.kubeProxy = lock
+	return nil
+}
+
 // StartKubeProxy starts kube-proxy on a node, in its mode nftables, as the user of a kubeconfig. Its rules hold for the whole machine, so
-// only one node of one lab has one; they go when the lab does.
+// only one node of one lab has one, and other labs wait for it; they go when the lab does.
 func (n *Node) StartKubeProxy(kubeconfig string) (*Process, error) {
 	path, err := Program("kube-proxy")
 	if err != nil {
+		return nil, err
+	}
+	if err := n.lab.takeKubeProxy(); err != nil {
 		return nil, err
 	}
 	for _, table := range kubeProxyTables {
