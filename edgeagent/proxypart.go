@@ -50,7 +50,8 @@ const (
 	keptEvents = 1000
 	// replayAgain is how long after a replay that failed, while the link is up, the next is tried.
 	replayAgain = 10 * time.Second
-	// selftestEvery is how often the boot is replayed against the cache, and selftestSoon how long after the link came up first.
+	// selftestEvery is how often the boot is replayed against the cache. Until it is answered completely, as while the kubelet is being
+	// put behind the proxy or pods arrive, selftestSoon is.
 	selftestEvery, selftestSoon = 5 * time.Minute, 20 * time.Second
 )
 
@@ -362,13 +363,25 @@ func (a *Agent) selftest(ctx context.Context) (selftest.Result, error) {
 
 // selftests keeps the condition Autonomous true to what is cached.
 func (p *proxyPart) selftests(ctx context.Context, report func(condition.Condition)) {
-	for next := selftestSoon; wait(ctx, next); next = selftestEvery {
+	watchBoot(ctx, func() bool {
 		if !p.used() {
-			continue
+			return false
 		}
-		if result, err := p.selftest(ctx, time.Now); err == nil {
-			report(result.Condition())
-			report(p.outbox.Condition())
+		result, err := p.selftest(ctx, time.Now)
+		if err != nil {
+			return false
+		}
+		report(result.Condition())
+		report(p.outbox.Condition())
+		return result.Complete
+	})
+}
+
+// watchBoot runs a selftest until ctx ends: now and then while it is complete, soon again while it is not.
+func watchBoot(ctx context.Context, complete func() bool) {
+	for next := selftestSoon; wait(ctx, next); {
+		if next = selftestSoon; complete() {
+			next = selftestEvery
 		}
 	}
 }

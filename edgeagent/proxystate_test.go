@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -109,4 +110,25 @@ func valueOf(t *testing.T, c prometheus.Collector) float64 {
 		t.Fatal(err)
 	}
 	return m.GetGauge().GetValue()
+}
+
+// TestWatchBoot: an operator who has just mended what was missing does not wait five minutes to hear it.
+func TestWatchBoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		answers := []bool{false, false, true, false, true}
+		var at []time.Duration
+		watchBoot(ctx, func() bool {
+			at = append(at, time.Since(began))
+			if len(at) == len(answers) {
+				cancel()
+			}
+			return answers[len(at)-1]
+		})
+		want := []time.Duration{selftestSoon, 2 * selftestSoon, 3 * selftestSoon, 3*selftestSoon + selftestEvery, 4*selftestSoon + selftestEvery}
+		if !slices.Equal(at, want) {
+			t.Errorf("it ran at %v, want %v", at, want)
+		}
+	})
 }
