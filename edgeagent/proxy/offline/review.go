@@ -15,8 +15,8 @@ import (
 const (
 	// reviewsKept is for how long a decision is remembered.
 	reviewsKept = 5 * time.Minute
-	// maxReviews bounds how many are.
-	maxReviews = 1024
+	// maxReviews bounds how many are, for each caller and in all, and maxReview how large one may be: any pod may ask anything.
+	maxReviews, maxCallerReviews, maxReview = 1024, 128, 8 << 10
 )
 
 // reviewKinds are the reviews, by resource: who somebody is, and what somebody may do.
@@ -40,6 +40,7 @@ type reviews struct {
 }
 
 type decision struct {
+	caller string
 	answer scope.Item
 	at     time.Time
 }
@@ -50,16 +51,30 @@ func question(req request.Request, caller Caller, body map[string]any) ([32]byte
 	return sha256.Sum256(raw), err
 }
 
+// put remembers a decision, in the place of the caller's oldest if it has many, or of the oldest of all.
 func (v *reviews) put(q [32]byte, d decision) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for k := range v.decisions {
-		if len(v.decisions) < maxReviews {
-			break
-		}
-		delete(v.decisions, k)
-	}
+	v.drop(maxCallerReviews, func(old decision) bool { return old.caller == d.caller })
+	v.drop(maxReviews, func(decision) bool { return true })
 	v.decisions[q] = d
+}
+
+// drop forgets the oldest of some decisions if there are so many.
+func (v *reviews) drop(limit int, some func(decision) bool) {
+	var oldest [32]byte
+	n := 0
+	for q, d := range v.decisions {
+		if !some(d) {
+			continue
+		}
+		if n++; n == 1 || d.at.Before(v.decisions[oldest].at) {
+			oldest = q
+		}
+	}
+	if n >= limit {
+		delete(v.decisions, oldest)
+	}
 }
 
 // get gives a decision that is not too old. A clock that went back makes it old, too.
@@ -107,6 +122,9 @@ func (h *Handler) review(w http.ResponseWriter, r *http.Request, req request.Req
 
 // rememberReview remembers a decision.
 func (h *Handler) rememberReview(req request.Request, caller Caller, e Exchange) error {
+	if len(e.Request) > maxQuestion || len(e.Response) > maxReview {
+		return nil
+	}
 	item, err := objectOf(e.RequestType, e.Request, req.Resource.GroupVersion(), reviewKinds[req.Resource])
 	if err != nil {
 		return err
@@ -123,6 +141,6 @@ func (h *Handler) rememberReview(req request.Request, caller Caller, e Exchange)
 	if err != nil {
 		return err
 	}
-	h.reviews.put(q, decision{answer: answer, at: h.cfg.Now()})
+	h.reviews.put(q, decision{caller: caller.Name, answer: answer, at: h.cfg.Now()})
 	return nil
 }

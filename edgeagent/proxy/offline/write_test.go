@@ -338,6 +338,42 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// TestGreedyAsker: what one caller asks does not push out what others were told, nor fill the memory.
+func TestGreedyAsker(t *testing.T) {
+	s := newSite(t)
+	const path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+	r, _ := http.NewRequest("POST", "https://x"+path, nil)
+	remember := func(user, question, answer string) {
+		s.handler.Remember(parse(t, r), caller(user), offline.Exchange{RequestType: "application/json", Request: []byte(question), Code: 201,
+			ResponseType: "application/json", Response: []byte(answer)})
+	}
+	knows := func(user, question string) bool {
+		resp, _ := s.ask(t, user, "POST", path, question, "Content-Type", "application/json")
+		return resp.StatusCode == 201
+	}
+	const question, answer = `{"spec":{"resourceAttributes":{"verb":"%d"}}}`, `{"kind":"SelfSubjectAccessReview","status":{"allowed":true}}`
+	remember("quiet", fmt.Sprintf(question, 0), answer)
+	for i := range 500 {
+		remember("greedy", fmt.Sprintf(question, i), answer)
+	}
+	if !knows("quiet", fmt.Sprintf(question, 0)) || !knows("greedy", fmt.Sprintf(question, 499)) {
+		t.Error("what was remembered is gone")
+	}
+	kept := 0
+	for i := range 500 {
+		if knows("greedy", fmt.Sprintf(question, i)) {
+			kept++
+		}
+	}
+	if kept > 128 {
+		t.Errorf("%d decisions of one caller are kept", kept)
+	}
+	remember("quiet", fmt.Sprintf(question, 1), strings.Replace(answer, "true", `true,"reason":"`+strings.Repeat("x", 9<<10)+`"`, 1))
+	if knows("quiet", fmt.Sprintf(question, 1)) {
+		t.Error("a huge answer is kept")
+	}
+}
+
 // envelope is how Kubernetes sends protobuf.
 func envelope(apiVersion, kind string, raw []byte) []byte {
 	meta := append(append(append([]byte{0x0a, byte(len(apiVersion))}, apiVersion...), 0x12, byte(len(kind))), kind...)
