@@ -12,24 +12,26 @@ import (
 
 // find looks for one object, as upstream stored it, in everything that the identity has read of the resource. The newest scope that
 // can tell has the last word: that the object is gone is also a word, if the scope would have it. known is false if no scope can
-// tell; then the object is not missing, it was never asked for.
+// tell; then the object is not missing, it was never asked for. Where a damaged scope would have had the last word, an older scope
+// may still have the object, but cannot say that there is none.
 func (h *Handler) find(key scope.Key) (item scope.Item, read time.Time, known bool, err error) {
 	infos := slices.DeleteFunc(h.cfg.Store.Scopes(key.Identity, key.Resource), func(i scope.Info) bool { return !mayHold(i.Key, key) })
 	if len(infos) > 1 {
 		slices.SortFunc(infos, newestFirst)
 	}
+	var damaged error
 	for _, info := range infos {
 		item, ok, err := h.cfg.Store.Get(info.Key, key.Namespace, key.Name)
 		switch {
 		case err != nil:
-			return scope.Item{}, time.Time{}, false, fmt.Errorf("read %s of %s: %w", key.Name, key.Resource, err)
+			damaged = fmt.Errorf("read %s of %s: %w", key.Name, key.Resource, err)
 		case ok:
 			return item, info.Read, true, nil
-		case selector.Covers(info.Key, key):
+		case damaged == nil && selector.Covers(info.Key, key):
 			return scope.Item{}, info.Read, true, nil
 		}
 	}
-	return scope.Item{}, time.Time{}, false, nil
+	return scope.Item{}, time.Time{}, false, damaged
 }
 
 // newestFirst orders scopes. That of a GET has its object's version, which may be older than what upstream last confirmed: if

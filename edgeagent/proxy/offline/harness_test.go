@@ -57,10 +57,11 @@ type memory struct {
 	tokens    map[string][]byte
 	queue     map[string]map[string]scope.Queued
 	seq       uint64
-	// broken fails reads of a resource, full fails Enqueue.
-	broken string
-	full   bool
-	writes int
+	// broken fails reads of a resource, damaged those of one scope, full fails Enqueue.
+	broken  string
+	damaged scope.Key
+	full    bool
+	writes  int
 }
 
 func newMemory() *memory {
@@ -107,7 +108,7 @@ func (m *memory) Read(key scope.Key, use func(scope.Info, iter.Seq2[scope.Item, 
 func (m *memory) Get(key scope.Key, namespace, name string) (scope.Item, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.broken == key.Resource.Resource {
+	if m.broken == key.Resource.Resource || m.damaged == key {
 		return scope.Item{}, false, errDisk
 	}
 	for _, item := range m.items[key] {

@@ -217,6 +217,20 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestDamagedScope: an older scope may still have the object, but cannot say that there is none.
+func TestDamagedScope(t *testing.T) {
+	s := newSite(t)
+	s.damaged = scope.Key{Identity: nodeUser, Resource: podsResource, Namespace: "default"}
+	s.replace(s.damaged, "PodList", "200")
+	s.replace(scope.Key{Identity: nodeUser, Resource: podsResource}, "PodList", "150", item(t, podOf("default", "web", "140"), "v1", "Pod"))
+	if resp, body := s.ask(t, nodeUser, "GET", "/api/v1/namespaces/default/pods/web", ""); resp.StatusCode != 200 || !strings.Contains(body, "uid-web") {
+		t.Errorf("a pod that an older scope has: %d %s", resp.StatusCode, body)
+	}
+	if resp, body := s.ask(t, nodeUser, "GET", "/api/v1/namespaces/default/pods/new", ""); resp.StatusCode != 503 || !strings.Contains(body, "on fire") {
+		t.Errorf("a pod that an older scope does not have: %d %s", resp.StatusCode, body)
+	}
+}
+
 func TestDocuments(t *testing.T) {
 	s := newSite(t)
 	r := func(path, accept string) (*http.Response, string) {
