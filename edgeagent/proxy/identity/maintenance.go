@@ -72,7 +72,9 @@ func (m *Maintenance) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-m.kick:
-			wait = rand.N(settle)
+			if wait = rand.N(settle); m.Document(JWKSPath) == nil {
+				wait = 0 // a new node has nothing yet, and may be cut off again at once
+			}
 		case <-m.After(wait):
 			wait = lookAgain + rand.N(lookAgain/6)
 			if m.Online() && m.pass(ctx) != nil {

@@ -446,7 +446,8 @@ func TestBorrowed(t *testing.T) {
 	})
 }
 
-// TestRun: nothing is asked for while the link is down, and everything soon after it came back, and then hourly.
+// TestRun: nothing is asked for while the link is down; a new node asks for everything at once when it is up, others soon after it came
+// back, and then hourly.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
@@ -465,15 +466,21 @@ func TestRun(t *testing.T) {
 		online = true
 		mu.Unlock()
 		n.Reconnected()
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if got := asked(); got != 3 {
+			t.Errorf("%d requests of a new node when the link came up", got)
+		}
+		n.Reconnected()
 		n.Reconnected()
 		time.Sleep(settle + time.Second)
 		synctest.Wait()
-		if got := asked(); got != 3 {
-			t.Errorf("%d requests after the link came back", got)
+		if got := asked(); got != 6 {
+			t.Errorf("%d requests after the link came back", got-3)
 		}
 		time.Sleep(10 * lookAgain)
 		synctest.Wait()
-		if got := asked(); got < 3*9 || got > 3*11 {
+		if got := asked() - 6; got < 3*8 || got > 3*10 {
 			t.Errorf("%d requests in ten hours", got)
 		}
 		n.server.mu.Lock()
