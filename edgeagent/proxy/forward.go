@@ -12,10 +12,11 @@ import (
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/wire"
 )
 
-// Buffers for copying answers. A watch holds one as long as it lives.
+// Buffers for copying answers. A watch holds one as long as it lives. Other answers are passed on in blocks as large as a buffer, and so
+// are small ones in one: each write to a client costs both ends a system call.
 const (
 	watchBuffer = 2 << 10
-	bodyBuffer  = 16 << 10
+	bodyBuffer  = 32 << 10
 )
 
 var (
@@ -145,19 +146,19 @@ func (c *call) copy(body io.Reader, t tap, flush bool) (whole, atFrame bool) {
 		defer bodyBuffers.Put(b)
 		buf = b[:]
 	}
-	flusher, _ := c.w.(http.Flusher)
-	if flush && flusher != nil {
-		flusher.Flush()
-	}
+	c.flush(flush)
 	for {
 		n, err := body.Read(buf)
+		for !flush && err == nil && n < len(buf) {
+			var more int
+			more, err = body.Read(buf[n:])
+			n += more
+		}
 		if n > 0 {
 			if _, err := c.w.Write(buf[:n]); err != nil {
 				return false, false
 			}
-			if flush && flusher != nil {
-				flusher.Flush()
-			}
+			c.flush(flush)
 			if t != nil {
 				t.take(buf[:n])
 			}
@@ -168,6 +169,13 @@ func (c *call) copy(body io.Reader, t tap, flush bool) (whole, atFrame bool) {
 		if err != nil {
 			return false, c.r.Context().Err() == nil && c.watches() && t != nil && t.between()
 		}
+	}
+}
+
+// flush sends what was written so far, if that is wanted.
+func (c *call) flush(wanted bool) {
+	if f, ok := c.w.(http.Flusher); ok && wanted {
+		f.Flush()
 	}
 }
 

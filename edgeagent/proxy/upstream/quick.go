@@ -21,6 +21,8 @@ const (
 	busyAfter, busyTime = 10, time.Second
 	// maxQuick bounds the connections to a server for each credential, quickIdle how long one waits for its next request.
 	maxQuick, quickIdle = 4, 5 * time.Second
+	// quickBuffer takes most answers whole.
+	quickBuffer = 16 << 10
 )
 
 // quick is the HTTP/1.1 connections to a server for short requests.
@@ -87,7 +89,7 @@ func (q *quick) open(dial func(context.Context) (net.Conn, error), emptied int) 
 		conn.Close()
 		return
 	}
-	c := &quickConn{Conn: conn, from: q, r: bufio.NewReader(conn), w: bufio.NewWriterSize(conn, 2<<10)}
+	c := &quickConn{Conn: conn, from: q, r: bufio.NewReaderSize(conn, quickBuffer), w: bufio.NewWriterSize(conn, 2<<10)}
 	c.timer = time.AfterFunc(quickIdle, c.end)
 	if q.all == nil {
 		q.all = map[*quickConn]struct{}{}
