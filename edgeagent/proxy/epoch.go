@@ -43,61 +43,70 @@ func (e *epoch) down() {
 // read the scope since the link is up knows this one's versions, whatever they are.
 func (e *epoch) expired(c *call) bool {
 	version, err := strconv.ParseUint(c.req.Options.ResourceVersion, 10, 64)
-	if err != nil || version == 0 || !builtin(c.req.Resource.Group) || c.caller.Name == "" {
+	if err != nil || version == 0 {
 		return false
 	}
-	key := c.req.Key(c.caller.Name)
-	key.Metadata = shapeOf(c.r.Header) == metadataOnly
-	info, ok := e.s.cfg.Store.Info(key)
-	if !ok {
+	info, kept := e.s.cfg.Store.Info(c.key())
+	comparable := builtin(c.req.Resource.Group)
+	if kept && e.read(info) || !kept && !comparable {
 		return false
 	}
-	newest := e.reached(c.r.Context(), version)
+	least := uint64(1)
+	if comparable {
+		least = version
+	}
+	newest := e.reached(c.r.Context(), least)
 	if newest == 0 {
 		return false // not known: upstream has the word
 	}
+	return comparable && version > newest || kept && e.foreign(info)
+}
+
+// read tells whether a scope was read since the link is up.
+func (e *epoch) read(info scope.Info) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return info.Read.Before(e.since) && (version > newest || info.Read.Before(e.restored))
+	return e.newest != 0 && !info.Read.Before(e.since)
+}
+
+// foreign tells whether a scope was read before upstream was restored: it is of a history that did not happen.
+func (e *epoch) foreign(info scope.Info) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return info.Read.Before(e.restored)
 }
 
 // reached gives the newest version that upstream is known to have reached, asked anew if that is less than version; 0 if it does not say.
 func (e *epoch) reached(ctx context.Context, version uint64) uint64 {
-	for {
-		e.mu.Lock()
-		if e.newest >= version {
-			defer e.mu.Unlock()
-			return e.newest
-		}
-		asking, mine := e.asking, false
-		if asking == nil {
-			asking, mine = make(chan struct{}), true
-			e.asking = asking
-		}
-		ups := e.ups
-		if e.newest == 0 {
-			e.since = e.s.cfg.Now()
-		}
-		e.mu.Unlock()
-		if !mine {
-			select {
-			case <-ctx.Done():
-				return 0
-			case <-asking:
-			}
-			e.mu.Lock()
-			newest := e.newest
-			e.mu.Unlock()
-			return newest
-		}
-		newest := e.ask(ctx)
-		e.learn(newest, ups)
-		e.mu.Lock()
-		e.asking = nil
-		e.mu.Unlock()
-		close(asking)
-		return newest
+	e.mu.Lock()
+	if e.newest >= version {
+		defer e.mu.Unlock()
+		return e.newest
 	}
+	if asking := e.asking; asking != nil {
+		e.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-asking:
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.newest
+	}
+	asking, ups := make(chan struct{}), e.ups
+	e.asking = asking
+	if e.newest == 0 {
+		e.since = e.s.cfg.Now()
+	}
+	e.mu.Unlock()
+	newest := e.ask(ctx)
+	e.learn(newest, ups)
+	e.mu.Lock()
+	e.asking = nil
+	e.mu.Unlock()
+	close(asking)
+	return newest
 }
 
 // ask asks upstream for its newest version: that of a consistent list.
@@ -150,14 +159,13 @@ func (e *epoch) learn(newest uint64, ups int) {
 	e.mu.Lock()
 	e.restored = e.s.cfg.Now()
 	e.mu.Unlock()
-	for _, info := range all {
-		if builtin(info.Key.Resource.Group) {
-			e.s.cfg.Store.Dirty(info.Key, "the API server was restored from an older state")
-		}
+	for _, info := range all { // custom resources are in that etcd too; to read what an aggregated API server has once more does no harm
+		e.s.cfg.Store.Dirty(info.Key, "the API server was restored from an older state")
 	}
 }
 
-// builtin tells whether a group is served by kube-apiserver from its own etcd. Aggregated API servers count their versions themselves.
+// builtin tells whether a group is served by kube-apiserver from its own etcd. Of others that is not known: aggregated API servers count
+// their versions themselves.
 func builtin(group string) bool {
 	switch {
 	case !strings.Contains(group, "."):
