@@ -18,8 +18,9 @@ const (
 	maxStrangers = 128
 	// strangerTime is how long a connection may be a stranger. TLS and a first request take milliseconds.
 	strangerTime = 10 * time.Second
-	// maxKnown are the connections of callers with tokens, for each listener, and maxOfCaller for each of them.
-	maxKnown, maxOfCaller = 512, 64
+	// maxKnown are the connections of callers with tokens, for each listener, and maxOfCaller for each of them: many pods may share a
+	// service account.
+	maxKnown, maxOfCaller = 1024, 256
 )
 
 // crowd is the connections of one listener.

@@ -128,7 +128,7 @@ func malformed(err error) wire.Status {
 
 // maxBusy bounds the requests that one caller with a token has under way, watches included. What a client that does not read holds
 // in memory is bounded with it. The node itself is trusted.
-const maxBusy = 256
+const maxBusy = 600
 
 // busy counts requests under way by caller.
 type busy struct {
