@@ -51,7 +51,7 @@ func (k *Link) Cut() error {
 // Refuse has everything on the link refused from now on, as by a host whose network is down: who asks knows at once. Open connections die as
 // soon as they are used.
 func (k *Link) Refuse() error {
-	return k.rules(fmt.Sprintf("ip daddr %[1]s meta l4proto tcp reject with tcp reset; ip saddr %[1]s drop", k.address))
+	return k.rules(fmt.Sprintf("ip daddr %[1]s meta l4proto tcp reject with tcp reset", k.address))
 }
 
 // rules replaces what holds for the link.
@@ -134,11 +134,8 @@ func (l *Lab) takeKubeProxy() error {
 	if l.kubeProxy != nil {
 		return nil
 	}
-	dir, err := RunDir()
-	if err != nil {
-		return err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, ".kube-proxy"), os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	// Not below RunDir: two users' or caches' labs share one machine's rules.
+	lock, err := os.OpenFile("/run/holdfast-lab-kube-proxy.lock", os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
