@@ -79,13 +79,13 @@ func (c *callers) startAgent() {
 
 // asNode gives a client's configuration with the node's local certificate.
 func (c *callers) asNode() *rest.Config {
-	return &rest.Config{Host: "https://" + c.proxy, QPS: -1, TLSClientConfig: rest.TLSClientConfig{
+	return &rest.Config{Host: "https://" + c.proxy, QPS: -1, WarningHandler: rest.NoWarnings{}, TLSClientConfig: rest.TLSClientConfig{
 		CAFile: c.tls("ca.crt"), CertFile: c.tls("kubelet.crt"), KeyFile: c.tls("kubelet.key")}}
 }
 
 // asPod gives a client's configuration with a token.
 func (c *callers) asPod(token string) *rest.Config {
-	return &rest.Config{Host: "https://" + c.proxy, QPS: -1, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAFile: c.tls("ca.crt")}}
+	return &rest.Config{Host: "https://" + c.proxy, QPS: -1, WarningHandler: rest.NoWarnings{}, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAFile: c.tls("ca.crt")}}
 }
 
 // tls gives a file of the agent's own certificates.

@@ -276,7 +276,7 @@ func (h *histories) trouble() {
 		if choice != 1 {
 			h.must(h.link.Cut())
 			cuts++
-			h.wrote(1 + h.random.IntN(300))
+			h.wrote(1 + h.random.IntN(200))
 		}
 		switch choice {
 		case 0: // only a cut
@@ -284,7 +284,7 @@ func (h *histories) trouble() {
 			kill()
 			h.wrote(h.random.IntN(20))
 			start()
-			h.wrote(h.random.IntN(200))
+			h.wrote(h.random.IntN(120))
 		case 3: // killed while the link comes back
 			h.must(h.link.Restore())
 			h.wrote(h.random.IntN(100))
@@ -296,7 +296,7 @@ func (h *histories) trouble() {
 			h.wrote(h.random.IntN(40))
 		}
 		h.must(h.link.Restore())
-		h.wrote(1 + h.random.IntN(200))
+		h.wrote(1 + h.random.IntN(120))
 	}
 	h.Logf("%d cuts, %d kills, %d writes", cuts, h.restarts.Load(), h.writer.writes.Load())
 }
