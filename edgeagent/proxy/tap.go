@@ -172,7 +172,8 @@ func (s *Server) unlessBehind(key scope.Key, version string, a asked, keep func(
 // another's; or because events overtook the answer on its way. A client that asked for the newest and got older than was kept already
 // gets the truth: upstream was restored.
 func (s *Server) behind(key scope.Key, version string, a asked) bool {
-	if older, _ := scope.Older(version, s.version(key)); !older {
+	info, _ := s.cfg.Store.Info(key)
+	if older, _ := scope.Older(version, info.Version); !older || s.epoch.foreign(info) {
 		return false
 	}
 	restored, _ := scope.Older(version, a.since)

@@ -320,23 +320,76 @@ func TestRestored(t *testing.T) {
 	s.do(c, "GET", maps, "")
 	s.kept(mapsOf(nodeName), 14, "default/a default/b default/c default/d")
 	lines, stop := s.stream(c, maps+"?watch=true&resourceVersion=14")
-	s.api.Refuse()
-	eventually(t, 5*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
+	s.restore(k)
 	for range lines {
 	}
 	stop()
-	k.set(func(k *kube) { k.events, k.version = k.events[:2], 12 })
-	s.api.Restore()
-	eventually(t, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
 	for _, version := range []string{"14", "12"} { // ahead of upstream, and within reach of it again
-		resp, body := s.do(c, "GET", maps+"?watch=true&resourceVersion="+version, "")
-		if resp.StatusCode != http.StatusGone || !strings.Contains(body, `"reason":"Expired"`) {
-			t.Errorf("a watch from %s: %s %s", version, resp.Status, body)
-		}
+		s.expired(c, maps+"?watch=true&resourceVersion="+version)
 	}
 	s.do(c, "GET", maps, "")
 	s.kept(mapsOf(nodeName), 12, "default/a default/b")
 	s.stream(c, maps+"?watch=true&resourceVersion=12")
 	k.add("e")
 	s.kept(mapsOf(nodeName), 13, "default/a default/b default/e")
+}
+
+// restore takes the link down and has the API server forget all but the first two objects.
+func (s *site) restore(k *kube) {
+	s.tb.Helper()
+	s.api.Refuse()
+	eventually(s.tb, 5*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
+	k.set(func(k *kube) { k.events, k.version = k.events[:2], 12 })
+	s.api.Restore()
+	eventually(s.tb, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
+}
+
+// expired checks that a watch is told to list again.
+func (s *site) expired(c *http.Client, path string, headers ...string) {
+	s.tb.Helper()
+	resp, body := s.do(c, "GET", path, "", headers...)
+	if resp.StatusCode != http.StatusGone || !strings.Contains(body, `"reason":"Expired"`) {
+		s.tb.Errorf("watch %s: %s %s", path, resp.Status, body)
+	}
+}
+
+// TestRestoredBeforeTheClientStarts: a client that knows nothing of the other history is content with any version, as a kubelet is when
+// it starts. What was kept gives way all the same.
+func TestRestoredBeforeTheClientStarts(t *testing.T) {
+	k := newKube("a", "b", "c", "d")
+	s := start(t, k, nil)
+	c := s.client(true)
+	s.do(c, "GET", maps, "")
+	s.kept(mapsOf(nodeName), 14, "default/a default/b default/c default/d")
+	s.restore(k)
+	s.do(c, "GET", maps+"?resourceVersion=0", "")
+	s.expired(c, maps+"?watch=true&resourceVersion=12")
+	s.do(c, "GET", maps+"?resourceVersion=12", "")
+	s.kept(mapsOf(nodeName), 12, "default/a default/b")
+	lines, _ := s.stream(c, maps+"?watch=true&resourceVersion=12")
+	k.add("e")
+	s.kept(mapsOf(nodeName), 13, "default/a default/b default/e")
+	if first := s.next(lines); !strings.Contains(first, `"name":"e"`) {
+		t.Errorf("first event is %s", first)
+	}
+}
+
+// TestRestoredUnkept: also who reads what is not kept, and who reads custom resources, is told.
+func TestRestoredUnkept(t *testing.T) {
+	const custom = "/apis/shop.example.com/v1/namespaces/default/configmaps"
+	k := newKube("a", "b", "c", "d")
+	s := start(t, k, nil)
+	c, pods := s.client(true), s.client(false)
+	s.do(c, "GET", custom, "")
+	key := mapsOf(nodeName)
+	key.Resource = scope.Resource{Group: "shop.example.com", Version: "v1", Resource: "configmaps"}
+	s.kept(key, 14, "default/a default/b default/c default/d")
+	s.do(c, "GET", maps, "") // by which the restore is noticed
+	s.kept(mapsOf(nodeName), 14, "default/a default/b default/c default/d")
+	s.restore(k)
+	s.expired(c, custom+"?watch=true&resourceVersion=14")
+	s.do(c, "GET", custom+"?resourceVersion=12", "")
+	s.kept(key, 12, "default/a default/b")
+	s.expired(pods, maps+"?watch=true&resourceVersion=14", "Authorization", "Bearer opaque")
+	s.stream(pods, maps+"?watch=true&resourceVersion=12", "Authorization", "Bearer opaque")
 }
