@@ -196,6 +196,20 @@ func (l *loaded) serves() {
 	})
 }
 
+// offline waits until the proxy answers from its cache.
+func (l *loaded) offline() {
+	l.Helper()
+	c := client(l.behind)
+	defer c.CloseIdleConnections()
+	l.within(10*time.Second, func() error {
+		_, head, err := ask(c, l.address+"/api/v1/nodes/"+l.node.Name, protobufList)
+		if err == nil && head.Get("Holdfast-Cache-Age") == "" {
+			err = fmt.Errorf("the node is not offline")
+		}
+		return err
+	})
+}
+
 // populate makes what a full node reads: pods bound to it with the status that a kubelet gives them, and Secrets and ConfigMaps which the
 // pods name, because a node may read no others.
 func (l *loaded) populate(pods, secrets, configMaps int) {
@@ -211,6 +225,9 @@ func (l *loaded) populate(pods, secrets, configMaps int) {
 	})
 	l.each(pods, func(i int) {
 		l.create("/api/v1/namespaces/"+loadSpace+"/pods", loadPod(l.node.Name, i, pods, secrets, configMaps))
+		if i >= loadPods {
+			return // there are many to have a long list, not to have them all alike
+		}
 		path := fmt.Sprintf("/api/v1/namespaces/%s/pods/pod-%d/status", loadSpace, i)
 		l.must(l.lab.Request(l.Context(), http.MethodPatch, path, object{"status": runningStatus(i)}, nil))
 	})

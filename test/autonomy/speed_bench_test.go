@@ -4,7 +4,6 @@ package autonomy
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -201,20 +200,6 @@ func (l *loaded) compareEvents(b *testing.B, n int) {
 	b.ReportMetric(millis(direct.at(50)), "direct-p50-ms") // the change included
 	b.ReportMetric(millis(added.at(99)), "added-p99-ms")
 	report(b, millis(added.at(50)), "added-p50-ms")
-}
-
-// offline waits until the proxy answers from its cache.
-func (l *loaded) offline() {
-	l.Helper()
-	c := client(l.behind)
-	defer c.CloseIdleConnections()
-	l.within(10*time.Second, func() error {
-		_, head, err := ask(c, l.address+"/api/v1/nodes/"+l.node.Name, protobufList)
-		if err == nil && head.Get("Holdfast-Cache-Age") == "" {
-			err = fmt.Errorf("the node is not offline")
-		}
-		return err
-	})
 }
 
 // allocations reads how many objects the agent has allocated so far.
