@@ -44,10 +44,13 @@ func (h *Handler) Document(r *http.Request, req request.Request, caller Caller, 
 	return "", "", false
 }
 
+// documentPath names a document. How long a client would wait says nothing of the answer: kubectl asks for "/api?timeout=32s".
 func documentPath(u *url.URL, form string) string {
 	path := strings.TrimSuffix(u.Path, "/")
-	if u.RawQuery != "" {
-		path += "?" + u.Query().Encode()
+	query := u.Query()
+	query.Del("timeout")
+	if len(query) > 0 {
+		path += "?" + query.Encode()
 	}
 	return path + " " + form
 }

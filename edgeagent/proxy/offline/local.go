@@ -137,6 +137,9 @@ func (l *local) caughtUp() {
 	}
 }
 
+// mute ends listening: the client knows newer objects than the cache, and must not be sent these.
+func (l *local) mute() { l.statuses, l.moved = nil, nil }
+
 // takeStatuses gives the statuses that were written since the last time.
 func (l *local) takeStatuses() []outbox.Status {
 	l.statuses = l.h.cfg.Outbox.Changed()

@@ -140,6 +140,9 @@ func (s *stream) resume(o request.Options, info scope.Info) error {
 			return err
 		}
 	} else {
+		if o.ResourceVersion != info.Version {
+			s.local.mute()
+		}
 		s.version = o.ResourceVersion
 	}
 	return s.flush()

@@ -241,6 +241,24 @@ func TestWatchFrames(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what is older than the client knows is not sent", func(t *testing.T) {
+		next, stop := s.stream(t, pods+"&resourceVersion=200&allowWatchBookmarks=true")
+		defer stop()
+		const patch = `{"status":{"message":"written here"}}`
+		if resp, body := s.ask(t, nodeUser, "PATCH", "/api/v1/namespaces/default/pods/web/status", patch, "Content-Type", "application/merge-patch+json"); resp.StatusCode != 200 {
+			t.Fatalf("patch: %d %s", resp.StatusCode, body)
+		}
+		for range 3 {
+			if got := describe(next()); got != "BOOKMARK Pod 200" {
+				t.Fatalf("got %q", got)
+			}
+		}
+		up, stop := s.stream(t, pods+"&resourceVersion=130&allowWatchBookmarks=true")
+		defer stop()
+		if first, second := describe(up()), describe(up()); first != "MODIFIED Pod 100" || second != "BOOKMARK Pod 130" {
+			t.Fatalf("who is up to date got %q, %q", first, second)
+		}
+	})
 	t.Run("the link comes back", func(t *testing.T) {
 		next, stop := s.stream(t, pods+"&resourceVersion=130")
 		defer stop()
