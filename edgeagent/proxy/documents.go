@@ -59,6 +59,7 @@ func (c *call) document(resp *http.Response) tap {
 // common tells whether a request is one that everyone sends alike. A pod could make up any number of others, and fill the cache.
 func (c *call) common() bool {
 	q := c.r.URL.Query()
+	q.Del("timeout") // kubectl's, which is no part of the name that a document is kept under
 	return !c.req.Resourceful() && (len(q) == 0 || len(q) == 1 && q.Has("hash"))
 }
 

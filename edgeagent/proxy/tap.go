@@ -91,7 +91,7 @@ func (c *call) tap(resp *http.Response) tap {
 		c.s.cfg.Store.Forget(key)
 	case resp.StatusCode != http.StatusOK, form == table, !ok:
 	case c.req.Verb == "get":
-		return unzipped(resp, &objectTap{s: c.s, key: key, scanner: wire.NewObjectScanner(encoding, wire.Limits{}), asked: c.asked()})
+		return unzipped(resp, &objectTap{s: c.s, key: key, encoding: encoding, length: resp.ContentLength, asked: c.asked()})
 	case c.req.Verb == "list":
 		return unzipped(resp, c.s.listTap(key, encoding, c.req.Options, c.asked()))
 	case c.req.Verb == "watch":
@@ -110,28 +110,53 @@ func (c *call) key() scope.Key {
 func (c *call) asked() asked { return asked{c.req.Options.ResourceVersion, c.since} }
 
 // forbidden forgets what upstream refuses to this caller now. The refusal of one object, or of one query, says nothing of the others: a
-// node may read a Secret only as long as one of its pods names it.
+// node may read a Secret only as long as one of its pods names it. Nor does that of a whole collection for the node, which may read its own
+// pods and never all: root's `kubectl get pods -A` must not cost the node what its kubelet has read. RBAC, which decides for the others,
+// knows no selectors.
 func (c *call) forbidden(key scope.Key) {
-	if key.Name != "" || key.Labels != "" || key.Fields != "" {
+	if c.caller.Node || key.Name != "" || key.Labels != "" || key.Fields != "" {
 		c.s.cfg.Store.Forget(key)
 		return
 	}
 	c.s.cfg.Store.Drop(key.Identity, key.Resource, key.Namespace)
 }
 
+// maxObject bounds an object that is kept. etcd takes no larger ones by far.
+const maxObject = 16 << 20
+
 // objectTap keeps the answer to a GET.
 type objectTap struct {
-	s       *Server
-	key     scope.Key
-	scanner *wire.ObjectScanner
-	asked   asked
-	err     error
+	s        *Server
+	key      scope.Key
+	encoding scope.Encoding
+	length   int64 // of the body, or -1
+	asked    asked
+	body     []byte
+	known    string // the version, if it is the one that is kept already
+	err      error
 }
 
 func (t *objectTap) take(p []byte) {
-	if t.err == nil {
-		_, t.err = t.scanner.Write(p)
+	switch {
+	case t.err != nil:
+	case t.body == nil && int64(len(p)) == t.length && t.unchanged(p):
+	case len(t.body)+len(p) > maxObject:
+		t.body, t.err = nil, wire.ErrTooLarge
+	default:
+		t.body = append(t.body, p...)
 	}
+}
+
+// unchanged tells whether a whole body is the version that is kept: then there is nothing to keep.
+func (t *objectTap) unchanged(body []byte) bool {
+	item, err := wire.Object(t.encoding, "", "", body)
+	if err != nil || item.Version == "" {
+		return false
+	}
+	if info, ok := t.s.cfg.Store.Info(t.key); ok && info.Dirty == "" && info.Version == item.Version {
+		t.known = strings.Clone(item.Version)
+	}
+	return t.known != ""
 }
 
 func (t *objectTap) between() bool { return false }
@@ -140,9 +165,13 @@ func (t *objectTap) done(whole bool) {
 	if !whole {
 		return
 	}
+	if t.known != "" {
+		t.s.cfg.Store.Advance(t.key, t.known)
+		return
+	}
 	var item scope.Item
 	if t.err == nil {
-		item, t.err = t.scanner.Close("", "")
+		item, t.err = wire.Object(t.encoding, "", "", t.body)
 	}
 	if t.err != nil {
 		t.s.unkept(t.key, t.err)

@@ -267,6 +267,35 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
+// TestForbiddenCollection: what the node may not list as a whole it may still read in part. For anybody else, RBAC has refused the parts too.
+func TestForbiddenCollection(t *testing.T) {
+	const part = maps + "?labelSelector=app%3Dweb"
+	for _, test := range []struct {
+		name, identity, token, kept string
+	}{
+		{"the node", nodeName, "", "11"},
+		{"a pod", podName("web"), pod("web"), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := newKube("a")
+			s := start(t, k, nil)
+			c, headers := s.client(test.token == ""), []string{}
+			if test.token != "" {
+				headers = []string{"Authorization", "Bearer " + test.token}
+			}
+			some := mapsOf(test.identity)
+			some.Labels = "app=web"
+			s.do(c, "GET", part, "", headers...)
+			s.kept(some, 11, "default/a")
+			k.set(func(k *kube) { k.refuse = http.StatusForbidden })
+			s.do(c, "GET", maps, "", headers...)
+			if v, _ := s.store.names(some); v != test.kept {
+				t.Errorf("the part is kept as of version %q, want %q", v, test.kept)
+			}
+		})
+	}
+}
+
 func TestCallersAreApart(t *testing.T) {
 	s := start(t, newKube("a"), nil)
 	s.auth.forged = func(token string) bool { return token == pod("eve") }
