@@ -85,6 +85,7 @@ func (s *store) Apply(key scope.Key, version string, events []scope.Event) {
 	if older, _ := scope.Older(k.info.Version, version); older {
 		k.info.Version = version
 	}
+	k.info.Read = time.Now()
 }
 
 func (s *store) Advance(key scope.Key, version string) { s.Apply(key, version, nil) }

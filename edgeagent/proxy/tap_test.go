@@ -238,6 +238,11 @@ func TestObjects(t *testing.T) {
 	key.Name = "a"
 	s.do(c, "GET", maps+"/a", "")
 	s.kept(key, 11, "default/a")
+	read := s.store.scopes[key].info.Read
+	s.do(c, "GET", maps+"/a", "") // the same again is no change
+	if info, _ := s.store.Info(key); len(s.store.log) != 1 || !info.Read.After(read) {
+		t.Errorf("the store was told %v, at %v and %v", s.store.log, read, info.Read)
+	}
 	k.delete("a")
 	if resp, _ := s.do(c, "GET", maps+"/a", ""); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("got %s", resp.Status)
