@@ -23,7 +23,7 @@ const module = "github.com/holdfast-dev/holdfast/"
 
 // runGoBenchmarks runs every Go benchmark of the given packages, one package after another, and shows what they print.
 func runGoBenchmarks(ctx context.Context, packages []string, out io.Writer) (results, error) {
-	args := append([]string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-tags", "bench", "-p", "1", "-timeout", "30m"}, packages...)
+	args := append([]string{"test", "-run", "^$", "-bench", ".", "-benchmem", "-tags", "bench", "-p", "1", "-timeout", "60m"}, packages...)
 	fmt.Fprintf(out, "$ go %s\n", strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var printed bytes.Buffer

@@ -23,7 +23,7 @@ var rows = slices.Concat(evaluation(), []row{
 	{what: "idle agent: fsyncs while it was watched", key: key{"test/bench", "IdleAgent", "fsyncs"}, scale: 1, unit: "", limit: 0},
 	{what: "idle agent: minutes watched", key: key{"test/bench", "IdleAgent", "minutes"}, scale: 1, unit: "min", limit: noLimit},
 	{what: "idle agent: requests to the API server", key: key{"test/bench", "IdleAgent", "api-requests/minute"}, scale: 1, unit: "/min", limit: noLimit},
-}, crowds(), []row{
+}, autonomy(), crowds(), []row{
 	growth("API requests of its start", "start-api-requests/agent"),
 	growth("API requests of a change", "change-api-requests/agent"),
 	growth("Git requests while idle", "idle-git-requests/agent/minute"),

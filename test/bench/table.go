@@ -20,6 +20,8 @@ type row struct {
 	unit  string
 	// limit is the largest figure that keeps the promise, or noLimit.
 	limit float64
+	// least, if set, is the smallest one that does; limit is not looked at then.
+	least float64
 }
 
 // noLimit marks a figure that is there to be compared with its neighbours.
@@ -33,7 +35,12 @@ type line struct {
 }
 
 // kept tells whether the promise is kept. A figure that is missing keeps none.
-func (l line) kept() bool { return l.found && l.value <= l.limit }
+func (l line) kept() bool {
+	if l.least > 0 {
+		return l.found && l.value >= l.least
+	}
+	return l.found && l.value <= l.limit
+}
 
 func (l line) figure() string {
 	if !l.found {
@@ -43,7 +50,10 @@ func (l line) figure() string {
 }
 
 func (l line) promise() string {
-	if l.limit == noLimit {
+	switch {
+	case l.least > 0:
+		return strings.TrimSpace("≥ " + format(l.least) + " " + l.unit)
+	case l.limit == noLimit:
 		return ""
 	}
 	return strings.TrimSpace("≤ " + format(l.limit) + " " + l.unit)
@@ -53,7 +63,7 @@ func (l line) verdict() string {
 	switch {
 	case !l.found:
 		return "missing"
-	case l.limit == noLimit:
+	case l.limit == noLimit && l.least == 0:
 		return ""
 	case l.kept():
 		return "yes"

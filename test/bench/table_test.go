@@ -15,9 +15,12 @@ func TestTable(t *testing.T) {
 		{what: "growth", key: key{"p", "Slow", "ns/op"}, over: key{"p", "Poll", "ns/op"}, scale: 1, unit: "×", limit: 1.1},
 		{what: "gone", key: key{"p", "Gone", "ns/op"}, scale: 1, unit: "ns", limit: 1},
 		{what: "for comparison", key: key{"p", "Poll", "ns/op"}, scale: 1, unit: "ns", limit: noLimit},
+		{what: "fast", key: key{"p", "Poll", "req/s"}, scale: 1, unit: "req/s", least: 6700},
+		{what: "faster", key: key{"p", "Poll", "req/s"}, scale: 1, unit: "req/s", least: 7100},
 	}
 	lines := fill(rows, results{
 		{"p", "Poll", "http-bytes"}: 1890, {"p", "Poll", "ns/op"}: 5, {"p", "Verify", "ns/op"}: 123456789, {"p", "Slow", "ns/op"}: 2e6, {"p", "Idle", "fsyncs"}: 0,
+		{"p", "Poll", "req/s"}: 7000,
 	})
 	want := `| what | measured | promised | kept |
 |---|---|---|---|
@@ -28,11 +31,13 @@ func TestTable(t *testing.T) {
 | growth | 400000 × | ≤ 1.1 × | NO |
 | gone | not measured | ≤ 1 ns | missing |
 | for comparison | 5 ns |  |  |
+| fast | 7000 req/s | ≥ 6700 req/s | yes |
+| faster | 7000 req/s | ≥ 7100 req/s | NO |
 `
 	if got := markdownTable(lines); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	for i, kept := range []bool{true, true, false, true, false, false, true} {
+	for i, kept := range []bool{true, true, false, true, false, false, true, true, false} {
 		if lines[i].kept() != kept {
 			t.Errorf("%s: kept is %v", lines[i].what, !kept)
 		}
