@@ -3,11 +3,21 @@
 package autonomy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/holdfast-dev/holdfast/test/lab"
 )
@@ -73,6 +83,11 @@ func (q *quiet) olderSnapshot() {
 	for _, name := range []string{"kube-controller-manager", "kube-scheduler"} {
 		q.must(q.lab.Stop(name))
 	}
+	q.kubectl("apply", "-f", filepath.Join("testdata", "callers.yaml"))
+	q.kubectl("wait", "--for=condition=Established", "crd/tills.shop.example.com", "--timeout=60s")
+	q.till(http.MethodPost, "first")
+	tills := q.informer()
+	q.informed(tills, "first")
 	q.must(q.lab.SaveEtcd(q.Context()))
 	then := q.asTheCloudSays(time.Minute)
 
@@ -90,6 +105,9 @@ func (q *quiet) olderSnapshot() {
 		return nil
 	})
 	q.mounted("reader", "configmap/prices", "list.txt", "apple 129.")
+	q.till(http.MethodPost, "second")
+	q.till(http.MethodDelete, "first")
+	q.informed(tills, "second")
 	stays := q.watch()
 
 	q.must(q.lab.RestoreEtcd(q.Context()))
@@ -99,6 +117,7 @@ func (q *quiet) olderSnapshot() {
 	}
 	q.mounted("reader", "configmap/prices", "list.txt", "apple 1")
 	q.mounted("reader", "downward-api/labels", "labels", `tier="front"`)
+	q.informed(tills, "first")
 
 	// What happens from now on has the versions of what happened before.
 	q.start("after")
@@ -109,10 +128,57 @@ func (q *quiet) olderSnapshot() {
 	if err := inOrder("stays/web", stays()["stays/web"], 1); err != nil {
 		q.Error(err)
 	}
-	// The cache, too, has the world that is.
+	q.till(http.MethodPost, "third")
+	q.informed(tills, "first", "third")
+
+	// The same while the node is down: what starts then knows no version, and only the cache is of the other history.
+	q.crash()
+	q.must(q.lab.RestoreEtcd(q.Context()))
+	q.boot()
+	now = q.asTheCloudSays(time.Minute)
+	if !maps.Equal(uids(now), uids(then)) {
+		q.Errorf("pods are %v, those of the snapshot are %v", uids(now), uids(then))
+	}
+	q.informed(tills, "first")
 	q.must(q.link.Cut())
 	q.offlineList(now)
-	q.crash()
-	q.boot()
-	q.runs(time.Minute, containersOf(now))
+}
+
+// till makes or deletes a custom resource.
+func (q *quiet) till(method, name string) {
+	q.Helper()
+	path := "/apis/shop.example.com/v1/namespaces/shop/tills"
+	if method == http.MethodDelete {
+		q.must(q.lab.Request(q.Context(), method, path+"/"+name, nil, nil))
+		return
+	}
+	q.must(q.lab.Request(q.Context(), method, path, map[string]any{
+		"apiVersion": "shop.example.com/v1", "kind": "Till", "metadata": map[string]any{"name": name}}, nil))
+}
+
+// informer watches custom resources through the proxy, as a pod's operator does.
+func (q *quiet) informer() cache.Store {
+	q.Helper()
+	c := &callers{site: q.site, proxy: q.proxy}
+	client, err := dynamic.NewForConfig(c.asPod(c.token("shop", "reader")))
+	q.must(err)
+	factory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(client, 0, "shop", nil)
+	informer := factory.ForResource(schema.GroupVersionResource{Group: "shop.example.com", Version: "v1", Resource: "tills"}).Informer()
+	ctx, cancel := context.WithCancel(q.Context())
+	factory.Start(ctx.Done())
+	q.Cleanup(func() { cancel(); factory.Shutdown() })
+	return informer.GetStore()
+}
+
+// informed waits until an informer has exactly these objects of the shop.
+func (q *quiet) informed(store cache.Store, want ...string) {
+	q.Helper()
+	q.within(time.Minute, func() error {
+		got := store.ListKeys()
+		slices.Sort(got)
+		if strings.ReplaceAll(strings.Join(got, " "), "shop/", "") != strings.Join(want, " ") {
+			return fmt.Errorf("the informer has %v, want %v", got, want)
+		}
+		return nil
+	})
 }
