@@ -59,25 +59,25 @@ func newLoaded(tb testing.TB) *loaded {
 	l.must(err)
 	l.startFleet(l.node.Name)
 	l.installHoldfast()
-	l.enrolBare()
+	l.enrolWith("--proxy=false") // the kubelet stays as it is: there is none
 	l.credentials()
 	l.startAgent()
 	return l
 }
 
-// enrolBare enrols a node whose kubelet stays as it is, because there is none.
-func (l *loaded) enrolBare() {
-	l.Helper()
+// enrolWith enrols the node by the link that the test cuts.
+func (s *site) enrolWith(flags ...string) {
+	s.Helper()
 	dir, err := os.MkdirTemp("", "hf") // sockets' paths are short
-	l.must(err)
-	l.Cleanup(func() { os.RemoveAll(dir) })
-	l.state, l.kubeconfig = filepath.Join(dir, "s"), filepath.Join(dir, "kubelet.conf")
-	raw, err := os.ReadFile(l.node.Kubeconfig)
-	l.must(err)
-	l.must(os.WriteFile(l.kubeconfig, []byte(strings.ReplaceAll(string(raw), l.lab.Server(), l.link.Server)), 0o600))
-	_, err = l.holdfastAgent("enroll", "--node", l.node.Name, "--pool", "berlin", "--repo", l.fleet.URL, "--branch", "main",
-		"--anchor", l.fleet.Anchor(), "--ca", l.fleet.CA, "--kubeconfig", l.kubeconfig, "--proxy=false")
-	l.must(err)
+	s.must(err)
+	s.Cleanup(func() { os.RemoveAll(dir) })
+	s.state, s.kubeconfig = filepath.Join(dir, "s"), filepath.Join(dir, "kubelet.conf")
+	raw, err := os.ReadFile(s.node.Kubeconfig)
+	s.must(err)
+	s.must(os.WriteFile(s.kubeconfig, []byte(strings.ReplaceAll(string(raw), s.lab.Server(), s.link.Server)), 0o600))
+	_, err = s.holdfastAgent(append([]string{"enroll", "--node", s.node.Name, "--pool", "berlin", "--repo", s.fleet.URL, "--branch", "main",
+		"--anchor", s.fleet.Anchor(), "--ca", s.fleet.CA, "--kubeconfig", s.kubeconfig}, flags...)...)
+	s.must(err)
 }
 
 // credentials reads what the kubelet would have: the local certificate, and for the way without a proxy the cluster's own.
@@ -141,10 +141,10 @@ func (l *loaded) startAgent() {
 }
 
 // free gives an address on which nobody listens.
-func (l *loaded) free() string {
-	l.Helper()
+func (s *site) free() string {
+	s.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
-	l.must(err)
+	s.must(err)
 	defer free.Close()
 	return free.Addr().String()
 }

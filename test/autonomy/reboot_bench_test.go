@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/test/lab"
+	"github.com/holdfast-dev/holdfast/test/lab/labtest"
 )
 
 // Environment that shortens what takes long: how often each reboot is measured, and for how long an idle node is watched.
@@ -23,6 +24,40 @@ const (
 	roundsEnv = "HOLDFAST_BENCH_ROUNDS"
 	idleEnv   = "HOLDFAST_BENCH_IDLE"
 )
+
+// machine is a node with a kubelet behind the proxy and no kube-proxy. Its proxy has an address of its own.
+type machine struct {
+	*site
+	flags []string // of the agent
+}
+
+// newMachine brings a cluster and such a node up.
+func newMachine(tb testing.TB) *machine {
+	tb.Helper()
+	m := &machine{site: &site{TB: tb, lab: labtest.Start(tb, lab.Options{Controllers: true, Services: true})}}
+	var err error
+	m.link, err = m.lab.NewLink()
+	m.must(err)
+	m.node, err = m.lab.AddNode(tb.Context(), lab.NodeOptions{Name: "shop-1", Kubelet: true})
+	m.must(err)
+	m.startFleet(m.node.Name)
+	m.installHoldfast()
+	address := m.free()
+	m.flags = []string{"--address", "off", "--pod-address", "off", "--proxy-address", address}
+	m.enrolWith("--proxy-address", address, "--kubelet-config", m.node.KubeletConfig(), "--kubelet-cert-dir", m.node.KubeletCertDir())
+	m.start()
+	m.must(m.node.StopKubelet())
+	m.node.Kubeconfig = m.kubeconfig
+	m.must(m.node.StartKubelet(tb.Context()))
+	return m
+}
+
+// start starts the agent and waits until it serves.
+func (s *machine) start() {
+	s.Helper()
+	s.runAgent(s.flags...)
+	s.within(time.Minute, func() error { _, err := s.local("get", "node", s.node.Name); return err })
+}
 
 // BenchmarkReboot compares how long a node takes from the start of its programs until all containers run: the kubelet alone with a live API
 // server, and agent and kubelet with none, which is known at once if connections are refused, and only after the race if they are black-holed.
@@ -34,14 +69,15 @@ func BenchmarkReboot(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	s := newSite(b, lab.Options{})
+	s := newMachine(b)
 	direct, err := s.lab.NodeKubeconfig(s.node.Name)
 	s.must(err)
 	s.deploy("many.yaml", 0)
 	for _, pods := range []int{2, 12, 40} {
 		b.Run(fmt.Sprintf("pods=%d", pods), func(b *testing.B) {
-			in := *s
-			in.TB = b
+			one := *s.site
+			one.TB = b
+			in := &machine{site: &one, flags: s.flags}
 			in.kubectl("scale", "-n", "shop", "deployment/many", "--replicas="+strconv.Itoa(pods))
 			in.ready(pods)
 			var alone, refused, blackHoled times
@@ -60,36 +96,37 @@ func BenchmarkReboot(b *testing.B) {
 }
 
 // rebootAlone reboots the node as it was before it had a proxy, and puts it behind the proxy again.
-func (s *site) rebootAlone(kubeconfig string) time.Duration {
+func (s *machine) rebootAlone(kubeconfig string) time.Duration {
 	s.Helper()
 	behind := s.node.Kubeconfig
 	s.node.Kubeconfig = kubeconfig
 	took := s.reboot(func() {})
 	s.must(s.node.StopKubelet())
 	s.node.Kubeconfig = behind
-	s.runAgent()
-	s.within(time.Minute, func() error { _, err := s.local("get", "node", s.node.Name); return err })
+	s.start()
 	s.must(s.node.StartKubelet(s.Context()))
+	s.ready(len(s.pods()))
 	return took
 }
 
 // rebootOffline reboots the node while the API server is not to be reached.
-func (s *site) rebootOffline(cut func() error) time.Duration {
+func (s *machine) rebootOffline(cut func() error) time.Duration {
 	s.Helper()
 	s.autonomous()
 	s.must(cut())
-	took := s.reboot(func() { s.runAgent() })
+	took := s.reboot(func() { s.runAgent(s.flags...) })
 	s.must(s.link.Restore())
+	s.ready(len(s.pods()))
 	return took
 }
 
-// reboot cuts the power and measures from the start of the programs until all containers run. Then it waits until the pods are Ready again;
-// the API server must be reachable by then.
-func (s *site) reboot(agent func()) time.Duration {
+// reboot cuts the power and measures from the start of the programs until all containers run.
+func (s *machine) reboot(agent func()) time.Duration {
 	s.Helper()
 	pods := s.pods()
 	want := containersOf(pods)
-	s.crash()
+	s.must(s.lab.Stop("agent"))
+	s.must(s.node.Crash())
 	s.must(s.node.Boot(s.Context()))
 	began := time.Now()
 	agent()
@@ -103,8 +140,10 @@ func (s *site) reboot(agent func()) time.Duration {
 // leases, heartbeats, bookmarks. It runs once, whatever b.N.
 func BenchmarkIdleNode(b *testing.B) {
 	length := span(b, idleEnv, 10*time.Minute)
-	s := newSite(b, lab.Options{})
-	s.deploy("workload.yaml", 12)
+	s := newMachine(b)
+	s.deploy("many.yaml", 0)
+	s.kubectl("scale", "-n", "shop", "deployment/many", "--replicas=12")
+	s.ready(12)
 	s.autonomous()
 	idle(b, min(length, time.Minute)) // what the start changed is written
 	syncs := s.watchSyncs(length)
@@ -120,7 +159,7 @@ func BenchmarkIdleNode(b *testing.B) {
 var syncCall = regexp.MustCompile(`(?m)\b(fsync|fdatasync|sync|syncfs|sync_file_range|msync)\(`)
 
 // watchSyncs counts the agent's calls that wait for the disk, for that long.
-func (s *site) watchSyncs(length time.Duration) int {
+func (s *machine) watchSyncs(length time.Duration) int {
 	s.Helper()
 	log := filepath.Join(s.TempDir(), "strace")
 	ctx, cancel := context.WithTimeout(s.Context(), length)
@@ -140,7 +179,7 @@ func (s *site) watchSyncs(length time.Duration) int {
 }
 
 // agentPID is the process of the agent; it fails if that ended.
-func (s *site) agentPID() int {
+func (s *machine) agentPID() int {
 	s.Helper()
 	raw, err := os.ReadFile(filepath.Join(s.lab.Dir, "pids", "agent"))
 	s.must(err)
