@@ -2,7 +2,6 @@ package offline
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,12 +14,13 @@ import (
 // tell; then the object is not missing, it was never asked for. Where a damaged scope would have had the last word, an older scope
 // may still have the object, but cannot say that there is none.
 func (h *Handler) find(key scope.Key) (item scope.Item, read time.Time, known bool, err error) {
-	infos := slices.DeleteFunc(h.cfg.Store.Scopes(key.Identity, key.Resource), func(i scope.Info) bool { return !mayHold(i.Key, key) })
-	if len(infos) > 1 {
-		slices.SortFunc(infos, newestFirst)
-	}
+	infos := h.cfg.Store.Scopes(key.Identity, key.Resource)
 	var damaged error
-	for _, info := range infos {
+	for {
+		info := takeNewest(infos, &key)
+		if info == nil {
+			return scope.Item{}, time.Time{}, false, damaged
+		}
 		item, ok, err := h.cfg.Store.Get(info.Key, key.Namespace, key.Name)
 		switch {
 		case err != nil:
@@ -30,24 +30,25 @@ func (h *Handler) find(key scope.Key) (item scope.Item, read time.Time, known bo
 		case damaged == nil && selector.Covers(info.Key, key):
 			return scope.Item{}, info.Read, true, nil
 		}
+		info.Key.Identity = "" // seen
 	}
-	return scope.Item{}, time.Time{}, false, damaged
 }
 
-// newestFirst orders scopes. That of a GET has its object's version, which may be older than what upstream last confirmed: if
-// another scope is newer than that, it has seen all that happened to the object until then.
-func newestFirst(a, b scope.Info) int {
-	switch {
-	case newer(a, b):
-		return -1
-	case newer(b, a):
-		return 1
+// takeNewest gives the newest of the scopes that may hold an object. There are one or two, so nothing is sorted. A GET's scope has its
+// object's version, which may be older than what upstream last confirmed: if another scope is newer than that, it has seen all that
+// happened to the object until then.
+func takeNewest(infos []scope.Info, wanted *scope.Key) (newest *scope.Info) {
+	for i := range infos {
+		info := &infos[i]
+		if info.Key.Identity == wanted.Identity && mayHold(&info.Key, wanted) && (newest == nil || newer(info, newest)) {
+			newest = info
+		}
 	}
-	return 0
+	return newest
 }
 
 // newer tells whether a scope is of a newer state than another.
-func newer(a, b scope.Info) bool {
+func newer(a, b *scope.Info) bool {
 	if a.Version == b.Version {
 		return b.Read.Before(a.Read)
 	}
@@ -63,7 +64,7 @@ func older(a, b string, earlier bool) bool {
 }
 
 // mayHold tells whether a scope can have an object at all: it saves looking for one Secret in the scopes of two hundred others.
-func mayHold(k, wanted scope.Key) bool {
+func mayHold(k, wanted *scope.Key) bool {
 	if k.Metadata || k.Namespace != "" && k.Namespace != wanted.Namespace {
 		return false
 	}
@@ -85,7 +86,7 @@ func (h *Handler) cover(key scope.Key) (best scope.Info, ok bool) {
 		if info.Key.Name != "" || !selector.Covers(info.Key, key) {
 			continue
 		}
-		if !ok || newer(info, best) || info.Key == key && !newer(best, info) {
+		if !ok || newer(&info, &best) || info.Key == key && !newer(&best, &info) {
 			best, ok = info, true
 		}
 	}
