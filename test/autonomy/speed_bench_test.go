@@ -59,14 +59,15 @@ func (l *loaded) compare(b *testing.B, path string, n int) {
 		name, url string
 		conf      *tls.Config
 		took      times
-		perSecond float64
 		client    *http.Client
+		crowd     []*http.Client
 	}{{name: "direct", url: l.link.Server, conf: l.straight}, {name: "proxy", url: l.address, conf: l.behind}}
 	for i := range ways {
 		ways[i].client = client(ways[i].conf)
 		defer ways[i].client.CloseIdleConnections()
 		_, _, err := ask(ways[i].client, ways[i].url+path, protobufList) // connects
 		l.must(err)
+		ways[i].crowd = l.connect(ways[i].url+path, ways[i].conf, "http2")
 	}
 	var requests, seconds [2]float64
 	var allocated, cpu float64
@@ -78,16 +79,16 @@ func (l *loaded) compare(b *testing.B, path string, n int) {
 			l.must(err)
 		}
 	}
-	const slices = 6
-	for range slices {
+	const turns = 6
+	for range turns {
 		for i := range ways {
 			before, cpuBefore := l.allocations(), l.cpuSeconds()
-			count, took := l.hammer(ways[i].url+path, ways[i].conf, "http2", 500*time.Millisecond)
+			count, took := l.hammer(ways[i].crowd, ways[i].url+path, 500*time.Millisecond)
 			requests[i] += float64(count)
 			seconds[i] += took.Seconds()
 			if i == 1 {
-				allocated += l.allocations() - before
 				cpu += l.cpuSeconds() - cpuBefore
+				allocated += l.allocations() - before
 			}
 		}
 	}
@@ -103,19 +104,25 @@ func (l *loaded) compare(b *testing.B, path string, n int) {
 	report(b, requests[1]/seconds[1]/(requests[0]/seconds[0]), "throughput-ratio")
 }
 
-// hammer asks as fast as it can over a few connections, one request after the other on each, and gives how often it was answered.
-func (l *loaded) hammer(address string, conf *tls.Config, proto string, length time.Duration) (count int, took time.Duration) {
+// connect opens a few connections, each with a client of its own, and asks once over each.
+func (l *loaded) connect(address string, conf *tls.Config, proto string) []*http.Client {
 	l.Helper()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
 	clients := make([]*http.Client, connections)
 	for i := range clients {
 		clients[i] = client(conf)
 		clients[i].Transport.(*http.Transport).ForceAttemptHTTP2 = proto == "http2"
-		defer clients[i].CloseIdleConnections()
-		_, _, err := ask(clients[i], address, protobufList) // connects
+		l.Cleanup(clients[i].CloseIdleConnections)
+		_, _, err := ask(clients[i], address, protobufList)
 		l.must(err)
 	}
+	return clients
+}
+
+// hammer asks as fast as it can, one request after the other with each client, and gives how often it was answered.
+func (l *loaded) hammer(clients []*http.Client, address string, length time.Duration) (count int, took time.Duration) {
+	l.Helper()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
 	var failed error
 	began := time.Now()
 	for _, c := range clients {
@@ -142,12 +149,12 @@ func (l *loaded) hammer(address string, conf *tls.Config, proto string, length t
 
 // offlineGets asks the proxy of a node that is cut off.
 func (l *loaded) offlineGets(b *testing.B, path, proto string) {
-	l.hammer(l.address+path, l.behind, proto, 200*time.Millisecond)
+	clients := l.connect(l.address+path, l.behind, proto)
 	before := l.allocations()
 	cpu := l.cpuSeconds()
-	count, took := l.hammer(l.address+path, l.behind, proto, 3*time.Second)
-	b.ReportMetric((l.allocations()-before)/float64(count), "agent-allocs/op")
+	count, took := l.hammer(clients, l.address+path, 3*time.Second)
 	b.ReportMetric((l.cpuSeconds()-cpu)*1e6/float64(count), "agent-cpu-µs/op")
+	b.ReportMetric((l.allocations()-before)/float64(count), "agent-allocs/op")
 	report(b, float64(count)/took.Seconds(), "req/s")
 }
 
@@ -195,8 +202,8 @@ func (l *loaded) compareEvents(b *testing.B, n int) {
 		}
 		added, direct = append(added, at[1].Sub(at[0])), append(direct, at[0].Sub(began))
 	}
-	b.ReportMetric((l.allocations()-before)/float64(n), "agent-allocs/op")
 	b.ReportMetric((l.cpuSeconds()-cpu)*1e6/float64(n), "agent-cpu-µs/op")
+	b.ReportMetric((l.allocations()-before)/float64(n), "agent-allocs/op")
 	b.ReportMetric(millis(direct.at(50)), "direct-p50-ms") // the change included
 	b.ReportMetric(millis(added.at(99)), "added-p99-ms")
 	report(b, millis(added.at(50)), "added-p50-ms")
