@@ -95,7 +95,7 @@ func (q *quiet) olderSnapshot() {
 	q.kubectl("delete", "pod", "-n", "shop", "early", "--wait=false")
 	q.kubectl("label", "pod", "-n", "shop", "reader", "tier=back", "--overwrite")
 	for i := range 30 { // the versions that come again are used up slowly
-		q.kubectl("patch", "configmap", "prices", "-n", "shop", "--type=merge", "-p", fmt.Sprintf(`{"data":{"list.txt":"apple %d."}}`, i+100))
+		q.kubectl("patch", "configmap", "prices", "-n", "shop", "--type=merge", "-p", fmt.Sprintf(`{"data":{"list.txt":"pear %d"}}`, i))
 	}
 	q.within(time.Minute, func() error {
 		running := q.running()
@@ -104,17 +104,14 @@ func (q *quiet) olderSnapshot() {
 		}
 		return nil
 	})
-	q.mounted("reader", "configmap/prices", "list.txt", "apple 129.")
+	q.mounted("reader", "configmap/prices", "list.txt", "pear 29")
 	q.till(http.MethodPost, "second")
 	q.till(http.MethodDelete, "first")
 	q.informed(tills, "second")
 	stays := q.watch()
 
 	q.must(q.lab.RestoreEtcd(q.Context()))
-	now := q.asTheCloudSays(90 * time.Second)
-	if !maps.Equal(uids(now), uids(then)) {
-		q.Errorf("pods are %v, those of the snapshot are %v", uids(now), uids(then))
-	}
+	q.asThen(then)
 	q.mounted("reader", "configmap/prices", "list.txt", "apple 1")
 	q.mounted("reader", "downward-api/labels", "labels", `tier="front"`)
 	q.informed(tills, "first")
@@ -122,9 +119,9 @@ func (q *quiet) olderSnapshot() {
 	// What happens from now on has the versions of what happened before.
 	q.start("after")
 	q.kubectl("delete", "pod", "-n", "shop", "early", "--wait=false")
-	q.kubectl("patch", "configmap", "prices", "-n", "shop", "--type=merge", "-p", `{"data":{"list.txt":"apple again"}}`)
-	now = q.asTheCloudSays(time.Minute)
-	q.mounted("reader", "configmap/prices", "list.txt", "apple again")
+	q.kubectl("patch", "configmap", "prices", "-n", "shop", "--type=merge", "-p", `{"data":{"list.txt":"plum"}}`)
+	q.asTheCloudSays(time.Minute)
+	q.mounted("reader", "configmap/prices", "list.txt", "plum")
 	if err := inOrder("stays/web", stays()["stays/web"], 1); err != nil {
 		q.Error(err)
 	}
@@ -135,13 +132,19 @@ func (q *quiet) olderSnapshot() {
 	q.crash()
 	q.must(q.lab.RestoreEtcd(q.Context()))
 	q.boot()
-	now = q.asTheCloudSays(time.Minute)
+	q.asThen(then)
+	q.informed(tills, "first")
+	q.must(q.link.Cut())
+	q.offlineList(then)
+}
+
+// asThen waits until the node runs what the cloud says, which are the pods of the snapshot.
+func (q *quiet) asThen(then map[string]pod) {
+	q.Helper()
+	now := q.asTheCloudSays(90 * time.Second)
 	if !maps.Equal(uids(now), uids(then)) {
 		q.Errorf("pods are %v, those of the snapshot are %v", uids(now), uids(then))
 	}
-	q.informed(tills, "first")
-	q.must(q.link.Cut())
-	q.offlineList(now)
 }
 
 // till makes or deletes a custom resource.
