@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // proxyAddress is where the kubelet and kube-proxy reach the agent's proxy, its default.
@@ -22,7 +25,8 @@ func (d *demo) writeKubeletConf() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(d.kubeletConf(), []byte(strings.ReplaceAll(string(raw), d.lab.Server(), d.link.Server)), 0o600)
+	d.before.kubeletConf = []byte(strings.ReplaceAll(string(raw), d.lab.Server(), d.link.Server))
+	return os.WriteFile(d.kubeletConf(), d.before.kubeletConf, 0o600)
 }
 
 // lineAddress is the server's own way out: what it asks there does not arrive once the line is cut.
@@ -88,4 +92,40 @@ func (d *demo) writeKubeProxyConf(ctx context.Context) error {
 		return fmt.Errorf("kubeconfig of kube-proxy: %w", err)
 	}
 	return os.WriteFile(d.kubeProxyConf(), config, 0o600)
+}
+
+// takeOut has the kubelet talk to the API server itself again.
+func (d *demo) takeOut(ctx context.Context) error {
+	d.step("And out again: the kubelet talks to the API server itself, as before")
+	if err := d.lab.Stop(agentProcess(serverNode)); err != nil {
+		return err
+	}
+	if _, err := d.run(ctx, d.dir, "holdfast-agent", "proxy", "detach", "--state", d.state(serverNode)); err != nil {
+		return err
+	}
+	now, err := os.ReadFile(d.kubeletConf())
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(now, d.before.kubeletConf) {
+		return fmt.Errorf("%s is not as it was before enrolment", d.kubeletConf())
+	}
+	d.shown("every byte of the kubelet's kubeconfig is as it was before enrolment")
+	if err := d.server.StopKubelet(); err != nil {
+		return err
+	}
+	stopped := time.Now()
+	if err := d.server.StartKubelet(ctx); err != nil {
+		return err
+	}
+	return d.eventually(ctx, "the kubelet renews its lease, and no agent runs", func(ctx context.Context) error {
+		var lease struct{ Spec struct{ RenewTime time.Time } }
+		if err := d.lab.Request(ctx, http.MethodGet, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/"+serverNode, nil, &lease); err != nil {
+			return err
+		}
+		if !lease.Spec.RenewTime.After(stopped) {
+			return fmt.Errorf("it was renewed at %s last, before the kubelet stopped", lease.Spec.RenewTime)
+		}
+		return nil
+	})
 }

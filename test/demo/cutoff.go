@@ -79,7 +79,7 @@ func (d *demo) powerCut(ctx context.Context) error {
 	if _, err := d.server.StartKubeProxy(d.kubeProxyConf()); err != nil {
 		return err
 	}
-	err = d.eventually(ctx, "the kernel says: all containers run, of the pods they were of", func(context.Context) error { return d.containersOf(d.before) })
+	err = d.eventually(ctx, "the kernel says: all containers run, of the pods they were of", func(context.Context) error { return d.containersOf(d.before.pods) })
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (d *demo) keptByCluster(ctx context.Context) error {
 	}
 	after, err := d.pods(ctx)
 	if err == nil {
-		err = same(d.before, after)
+		err = same(d.before.pods, after)
 	}
 	if err != nil {
 		return err
@@ -213,18 +213,18 @@ func (d *demo) lineIsBack(ctx context.Context) error {
 		for _, p := range after {
 			list = append(list, p)
 		}
-		return errors.Join(same(d.before, after), d.rightAddresses(list))
+		return errors.Join(same(d.before.pods, after), d.rightAddresses(list))
 	})
 	if err != nil {
 		return err
 	}
 	for name, p := range after {
-		if want := d.before[name].restarts() + len(p.Spec.Containers); p.restarts() != want {
+		if want := d.before.pods[name].restarts() + len(p.Spec.Containers); p.restarts() != want {
 			return fmt.Errorf("pod %s has %d restarts, want %d: one for each container", name, p.restarts(), want)
 		}
 	}
 	d.shown("each container was started once more, by the boot, and not by anything since")
-	if err := d.containersOf(d.before); err != nil {
+	if err := d.containersOf(d.before.pods); err != nil {
 		return err
 	}
 	if _, err := d.run(ctx, d.dir, "kubectl", "get", "pods", "--namespace", namespace, "-o", "wide"); err != nil {

@@ -51,8 +51,11 @@ type demo struct {
 	server *lab.Node
 	link   *lab.Link
 	cutAt  time.Time
-	// before are the server's pods as they were before.
-	before map[string]pod
+	// before is what the server had before: its kubelet's kubeconfig, its pods.
+	before struct {
+		kubeletConf []byte
+		pods        map[string]pod
+	}
 }
 
 // run plays the story and takes everything down, unless it is to be kept.
@@ -89,7 +92,7 @@ func run(ctx context.Context, keep bool) error {
 
 // play is the story.
 func (d *demo) play(ctx context.Context, keep bool) error {
-	for _, step := range []func(context.Context) error{
+	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return d.startCluster(ctx, keep) },
 		d.makeFleet,
 		d.startHub,
@@ -106,7 +109,11 @@ func (d *demo) play(ctx context.Context, keep bool) error {
 		d.powerCut,
 		d.lineIsBack,
 		d.end,
-	} {
+	}
+	if !keep { // what is left running is left behind the proxy
+		steps = append(steps, d.takeOut)
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}

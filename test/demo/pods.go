@@ -138,7 +138,7 @@ func (d *demo) deployShop(ctx context.Context) error {
 					return fmt.Errorf("pod %s: Ready is %t, kept on a lost node is %t", name, p.ready(), p.kept())
 				}
 			}
-			d.before = pods
+			d.before.pods = pods
 			return err
 		})
 	if err != nil {
