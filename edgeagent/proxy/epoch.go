@@ -24,6 +24,7 @@ type epoch struct {
 	ups    int        // how often the link went down
 	newest uint64     // the newest version that upstream is known to have reached since; 0: not asked yet
 	asking chan struct{}
+	silent time.Time // until then upstream is not asked again, because it did not say
 	// since is when the first such version was asked for. restored is when a restore was noticed last.
 	since, restored time.Time
 }
@@ -31,19 +32,22 @@ type epoch struct {
 // newestPath is a list that a node may read and that is there in every cluster; one item of it is enough.
 const newestPath = "/api/v1/services?limit=1"
 
+// askTime bounds how long a watch waits for that, and askAgain is how long watches do not wait after upstream did not say.
+const askTime, askAgain = 2 * time.Second, 30 * time.Second
+
 // down says that the link went down: next time it may be another history.
 func (e *epoch) down() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ups++
-	e.newest = 0
+	e.newest, e.silent = 0, time.Time{}
 }
 
 // expired tells whether a watch begins at a version that upstream has not reached, or on what is kept of another history. Whoever has
 // read the scope since the link is up knows this one's versions, whatever they are.
 func (e *epoch) expired(c *call) bool {
 	version, err := strconv.ParseUint(c.req.Options.ResourceVersion, 10, 64)
-	if err != nil || version == 0 {
+	if err != nil || version == 0 || c.req.Resource.Resource == "events" { // events often have an etcd of their own
 		return false
 	}
 	info, kept := e.s.cfg.Store.Info(c.key())
@@ -83,6 +87,10 @@ func (e *epoch) reached(ctx context.Context, version uint64) uint64 {
 		defer e.mu.Unlock()
 		return e.newest
 	}
+	if time.Now().Before(e.silent) {
+		e.mu.Unlock()
+		return 0
+	}
 	if asking := e.asking; asking != nil {
 		e.mu.Unlock()
 		select {
@@ -104,6 +112,9 @@ func (e *epoch) reached(ctx context.Context, version uint64) uint64 {
 	e.learn(newest, ups)
 	e.mu.Lock()
 	e.asking = nil
+	if newest == 0 {
+		e.silent = time.Now().Add(askAgain)
+	}
 	e.mu.Unlock()
 	close(asking)
 	return newest
@@ -111,7 +122,7 @@ func (e *epoch) reached(ctx context.Context, version uint64) uint64 {
 
 // ask asks upstream for its newest version: that of a consistent list.
 func (e *epoch) ask(ctx context.Context) uint64 {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second) // others wait for it too
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime) // others wait for it too
 	defer cancel()
 	resp, err := e.s.ask(ctx, newestPath, typeJSON+";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", "")
 	if err != nil {

@@ -186,18 +186,23 @@ func TestOffline(t *testing.T) {
 // TestLinkDiesMidway: what waits for an answer is answered from the cache; writes are not known to be done or not; watches end between
 // two events; a list that broke off is seen to be broken.
 func TestLinkDiesMidway(t *testing.T) {
-	half := make(chan struct{}, 1)
+	arrived := make(chan struct{}, 3)
 	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Query().Get("watch") != "":
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, `{"type":"ADDED","object":{"kind":"Node","apiVersion":"v1","metadata":{"name":"n1","resourceVersion":"5"}}}`+"\n")
 			w.(http.Flusher).Flush()
+		case r.URL.RawQuery == "limit=1": // the proxy's own
+			http.NotFound(w, r)
+			return
 		case strings.HasSuffix(r.URL.Path, "/services"):
 			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, `{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"5"},"items":[`)
+			io.WriteString(w, `{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"5"},"items":[`+strings.Repeat(" ", 100<<10))
 			w.(http.Flusher).Flush()
-			half <- struct{}{}
+			arrived <- struct{}{}
+		case strings.Contains(r.URL.Path, "/nodes/"):
+			arrived <- struct{}{}
 		}
 		io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
@@ -211,6 +216,7 @@ func TestLinkDiesMidway(t *testing.T) {
 		body string
 		err  error
 	}
+	begun := make(chan struct{}, 3)
 	ask := func(method, path, body string) chan result {
 		out := make(chan result, 1)
 		go func() {
@@ -223,14 +229,17 @@ func TestLinkDiesMidway(t *testing.T) {
 				return
 			}
 			defer resp.Body.Close()
+			begun <- struct{}{}
 			raw, err := io.ReadAll(resp.Body)
 			out <- result{resp.StatusCode, string(raw), err}
 		}()
 		return out
 	}
 	read, write, list := ask("GET", "/api/v1/nodes/n1", ""), ask("PATCH", "/api/v1/nodes/n1/status", "{}"), ask("GET", "/api/v1/services", "")
-	<-half
-	time.Sleep(100 * time.Millisecond) // the others are on their way too
+	for range 3 {
+		<-arrived
+	}
+	<-begun // the list's answer
 	s.api.Refuse()
 	if r := <-read; r.code != 200 || !strings.HasPrefix(r.body, "offline get") {
 		t.Errorf("a read: %+v", r)
