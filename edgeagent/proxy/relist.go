@@ -141,7 +141,7 @@ func (s *Server) list(ctx context.Context, key scope.Key, enc scope.Encoding, to
 	for {
 		n, err := resp.Body.Read(buf)
 		t.take(buf[:n])
-		if err == io.EOF {
+		if err == io.EOF || t.err != nil { // there may be no end to the rest
 			break
 		}
 		if err != nil {
@@ -150,6 +150,9 @@ func (s *Server) list(ctx context.Context, key scope.Key, enc scope.Encoding, to
 		}
 	}
 	list, err := t.close()
+	if errors.Is(err, wire.ErrTooLarge) || errors.Is(err, errHuge) {
+		return "", fmt.Errorf("%w: %w", errGiveUp, err) // it would be no smaller the next time
+	}
 	if err != nil {
 		return "", err
 	}

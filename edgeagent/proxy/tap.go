@@ -3,6 +3,7 @@ package proxy
 import (
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -231,6 +232,9 @@ func (s *Server) unkept(key scope.Key, err error) {
 // errBudget says that too much would have to be held in memory.
 var errBudget = errors.New("more is being read than may be held in memory at once")
 
+// errHuge is an errBudget that is the fault of this one.
+var errHuge = fmt.Errorf("%w, most of it here", errBudget)
+
 // maxHeld bounds what all taps together hold of lists that are not complete yet.
 const maxHeld = 96 << 20
 
@@ -247,6 +251,9 @@ type share struct {
 func (s *share) add(n int) error {
 	if s.budget.held.Add(int64(n)) > maxHeld {
 		s.budget.held.Add(int64(-n))
+		if s.bytes > maxHeld/2 {
+			return errHuge
+		}
 		return errBudget
 	}
 	s.bytes += int64(n)

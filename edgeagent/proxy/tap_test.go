@@ -230,6 +230,41 @@ func TestOvertakenListIsNotKept(t *testing.T) {
 	}
 }
 
+// TestEndlessListIsGivenUp: a list that is too large to be kept is neither read to an end that may not come, nor asked for again at once.
+func TestEndlessListIsGivenUp(t *testing.T) {
+	asked, ended := make(chan struct{}, 9), make(chan struct{}, 9)
+	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case !strings.HasSuffix(r.URL.Path, "/configmaps"): // the proxy's own requests
+			w.WriteHeader(http.StatusNotFound)
+		case r.URL.Query().Get("watch") != "":
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		default:
+			asked <- struct{}{}
+			_, err := io.WriteString(w, `{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"12"},"items":[{"metadata":{"name":"`)
+			for block := strings.Repeat("x", 64<<10); err == nil && r.Context().Err() == nil; {
+				_, err = io.WriteString(w, block)
+			}
+			ended <- struct{}{}
+		}
+	}), nil)
+	s.stream(s.client(true), maps+"?watch=true&resourceVersion=11")
+	for _, c := range []chan struct{}{asked, ended} {
+		select {
+		case <-c:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the list was not asked for, or is still read")
+		}
+	}
+	select {
+	case <-asked:
+		t.Error("it was asked for again")
+	case <-time.After(1500 * time.Millisecond): // an attempt that may do better comes within a second
+	}
+}
+
 func TestObjects(t *testing.T) {
 	k := newKube("a")
 	s := start(t, k, nil)
