@@ -21,8 +21,11 @@ const (
 	endlessBytes, endlessTime = 64 << 20, 5 * time.Second
 	// endlessMemory is by how much the agent may grow for it.
 	endlessMemory = 24 << 20
-	// endlessListMemory is the same for a list, which is held until it is whole and can be kept, but for no more than a bound.
-	endlessListMemory = 160 << 20
+	// endlessListMemory is the same for lists, which are held until they are whole and can be kept: 96 MiB of all together, and what the
+	// garbage collector takes to notice.
+	endlessListMemory = 224 << 20
+	// mostOfCaller is more than one caller may have under way.
+	mostOfCaller = 1000
 	// unreadStreams are answers that nobody reads.
 	unreadStreams = 100
 	endlessAPI    = "/apis/endless.example.com/v1"
@@ -172,7 +175,7 @@ func (h *hostile) unread(client *http.Client) {
 		if resp.StatusCode == http.StatusTooManyRequests {
 			break
 		}
-		if more > 4*unreadStreams {
+		if unreadStreams+more > mostOfCaller {
 			h.Errorf("a caller has %d requests under way", unreadStreams+more)
 			break
 		}
