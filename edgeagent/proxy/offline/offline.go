@@ -18,7 +18,7 @@ import (
 
 // Store is the cache, as this package needs it. Methods are safe for concurrent use.
 type Store interface {
-	// Scopes gives what is kept of a resource for an identity.
+	// Scopes gives what is kept of a resource for an identity. The slice is the caller's.
 	Scopes(identity string, r scope.Resource) []scope.Info
 	// Read gives a scope and its items as one consistent snapshot. The items may be used only until the function returns.
 	Read(key scope.Key, use func(scope.Info, iter.Seq2[scope.Item, error]) error) error
