@@ -336,7 +336,7 @@ func TestIdleConnections(t *testing.T) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		t.Fatal(err)
 	}
-	for i := range min(10_000, int(files.Cur-files.Cur/4)) { // both ends are here, but the server's are few
+	for i := range int(min(10_000, files.Cur-files.Cur/4)) { // both ends are here, but the server's are few
 		c, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatalf("connection %d: %v", i, err)
