@@ -197,6 +197,11 @@ type site struct {
 	outbox   *outbox.Outbox
 	rewriter *rewrite.Rewriter
 	server   *httptest.Server
+
+	asked struct {
+		sync.Mutex
+		queries []string
+	}
 }
 
 type option func(*offline.Config)
@@ -244,8 +249,24 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	s.asked.Lock()
+	s.asked.queries = append(s.asked.queries, r.URL.RawQuery)
+	s.asked.Unlock()
 	name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.handler.Serve(w, r, req, offline.Caller{Name: name, Node: name == nodeUser, Impersonates: r.Header.Get("Impersonate-User") != ""})
+}
+
+// wasAsked counts the queries so far that have all these parts.
+func (s *site) wasAsked(parts ...string) int {
+	s.asked.Lock()
+	defer s.asked.Unlock()
+	n := 0
+	for _, query := range s.asked.queries {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(query, part) }) {
+			n++
+		}
+	}
+	return n
 }
 
 // config is a client's, as the kubelet has it: protobuf first.
