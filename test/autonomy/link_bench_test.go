@@ -44,15 +44,20 @@ func BenchmarkLink(b *testing.B) {
 			idle(b, time.Second) // what was read is on disk a moment later
 			l.must(way.cut())
 			var first times
+			var cpu float64
 			for range linkRounds {
 				l.must(l.lab.Stop("agent"))
 				began := time.Now()
 				l.startAgent()
 				l.until(c, true)
 				first = append(first, time.Since(began))
+				used, err := cpuTime(l.agent.PID())
+				l.must(err)
+				cpu += used
 			}
 			l.must(l.link.Restore())
 			b.ReportMetric(millis(first.at(100)), "worst-ms")
+			b.ReportMetric(cpu*1e3/linkRounds, "agent-cpu-ms")
 			report(b, millis(first.at(50)), "first-answer-ms")
 		})
 	}

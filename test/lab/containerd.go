@@ -50,7 +50,7 @@ func (n *Node) launchContainerd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return p.WaitReady(ctx, func(ctx context.Context) error { return n.ctr(ctx, "version") })
+	return p.WaitReady(ctx, n.criReady)
 }
 
 // ctr runs containerd's own client in the kubelet's namespace.
