@@ -50,6 +50,8 @@ const (
 	keptEvents = 1000
 	// replayAgain is how long after a replay that failed, while the link is up, the next is tried.
 	replayAgain = 10 * time.Second
+	// copyEvery bounds how often the cache's file is copied, if it changed: each copy writes all of it.
+	copyEvery = time.Hour
 	// selftestEvery is how often the boot is replayed against the cache. Until it is answered completely, as while the kubelet is being
 	// put behind the proxy or pods arrive, selftestSoon is.
 	selftestEvery, selftestSoon = 5 * time.Minute, 20 * time.Second
@@ -358,11 +360,23 @@ func (a *Agent) selftest(ctx context.Context) (selftest.Result, error) {
 	if a.proxy == nil {
 		return selftest.Result{}, errors.New("this agent runs no autonomy proxy: enrol with --kubeconfig, and run the part proxy")
 	}
-	return a.proxy.selftest(ctx, a.opt.Now)
+	result, err := a.proxy.selftest(ctx, a.opt.Now)
+	if err == nil && result.Complete {
+		a.proxy.copyCache(ctx)
+	}
+	return result, err
+}
+
+// copyCache keeps a second file of a cache that is known to be complete.
+func (p *proxyPart) copyCache(ctx context.Context) {
+	if err := p.cache.Copy(ctx); err != nil && ctx.Err() == nil {
+		p.log.Warn("the cache has no copy for when it is damaged", "err", err)
+	}
 }
 
 // selftests keeps the condition Autonomous true to what is cached.
 func (p *proxyPart) selftests(ctx context.Context, report func(condition.Condition)) {
+	var copied time.Time
 	watchBoot(ctx, func() bool {
 		if !p.used() {
 			return false
@@ -373,6 +387,10 @@ func (p *proxyPart) selftests(ctx context.Context, report func(condition.Conditi
 		}
 		report(result.Condition())
 		report(p.outbox.Condition())
+		if result.Complete && time.Since(copied) >= copyEvery {
+			p.copyCache(ctx)
+			copied = time.Now()
+		}
 		return result.Complete
 	})
 }

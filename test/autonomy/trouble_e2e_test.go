@@ -30,6 +30,7 @@ func TestRebootInTrouble(t *testing.T) {
 		{"the clock two years back", func(s *site) { s.clock = -2 * 365 * 24 * time.Hour }, true},
 		// Every token and the upstream certificate have expired for this agent.
 		{"the clock twenty years ahead", func(s *site) { s.clock = 20 * 365 * 24 * time.Hour }, false},
+		{"a truncated cache", func(s *site) { s.harmCache(truncate) }, true},
 		{"a flipped bit", func(s *site) { s.harmCache(flip) }, true},
 		{"a full disk", func(s *site) { s.fillDisk() }, true},
 	} {
@@ -68,6 +69,11 @@ func (s *site) harmCache(harm func(*site, *os.File, int64)) {
 	info, err := f.Stat()
 	s.must(err)
 	harm(s, f, info.Size())
+}
+
+func truncate(s *site, f *os.File, size int64) {
+	s.Helper()
+	s.must(f.Truncate(size * 2 / 3))
 }
 
 func flip(s *site, f *os.File, size int64) {

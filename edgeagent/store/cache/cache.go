@@ -55,6 +55,9 @@ type Cache struct {
 	tokens    tokens
 	outbox    outbox
 
+	copying sync.Mutex   // held while the copy is written
+	copied  atomic.Int64 // the transaction that the copy is of; 0: none that this process made
+
 	// The writer's own.
 	keyed   bool         // the sealing key is on disk
 	refs    map[id]int32 // how many scopes hold a content

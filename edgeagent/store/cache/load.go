@@ -26,7 +26,7 @@ func (c *Cache) attach() error {
 	err := c.open()
 	if errors.Is(err, ErrDamaged) {
 		c.o.Log.Error("the cache is damaged; it is set aside and made anew from what can be proved", "file", c.path, "error", err)
-		if err = c.mend(err); err == nil {
+		if err = c.mend(err, c.sources()...); err == nil {
 			err = c.open()
 		}
 	}

@@ -15,12 +15,12 @@ import (
 
 // mend makes the file anew from what of it can be proved, and sets the old one aside. Every record proves itself, and every
 // scope proves that it has all of them: one that does not becomes an error when it is loaded, never a shorter list.
-func (c *Cache) mend(why error) error {
+func (c *Cache) mend(why error, sources ...source) error {
 	damaged := filepath.Join(filepath.Dir(c.path), damagedName)
-	kept, lost, err := c.salvage()
+	kept, lost, err := c.salvage(sources)
 	if isFull(err) {
 		os.Remove(damaged) // one that was set aside earlier: its room is worth more
-		kept, lost, err = c.salvage()
+		kept, lost, err = c.salvage(sources)
 	}
 	if err != nil {
 		return fmt.Errorf("make %s anew: %w", c.path, err)
@@ -55,7 +55,7 @@ func short(err error) string {
 const salvaged = 4 << 20
 
 // salvage copies what can be proved into a new file beside the old one.
-func (c *Cache) salvage() (kept int, lost string, err error) {
+func (c *Cache) salvage(sources []source) (kept int, lost string, err error) {
 	dst := c.path + ".new"
 	var was totals
 	var now totals
@@ -64,12 +64,15 @@ func (c *Cache) salvage() (kept int, lost string, err error) {
 			return err
 		}
 		cp := &copier{c: c, db: db}
-		damage, err := bolt.Salvage(c.path, cp.take)
-		if err = errors.Join(err, cp.flush()); err != nil {
-			return err
-		}
-		if damage != nil {
-			c.o.Log.Warn("parts of the cache cannot be reached", "damage", short(damage))
+		for _, s := range sources {
+			cp.wants = s.wants
+			damage, err := bolt.Salvage(s.path, cp.take)
+			if err = errors.Join(err, cp.flush()); err != nil {
+				return err
+			}
+			if damage != nil {
+				c.o.Log.Warn("parts of the cache cannot be reached", "file", s.path, "damage", short(damage))
+			}
 		}
 		kept, was = cp.kept, cp.was
 		now, err = c.putCounted(db, was)
@@ -80,6 +83,47 @@ func (c *Cache) salvage() (kept int, lost string, err error) {
 		lost = fmt.Sprintf("of %d writes that waited for the link %d are left", was.Outbox.Count, now.Outbox.Count)
 	}
 	return kept, lost, err
+}
+
+// source is a file to copy from, and which of its buckets.
+type source struct {
+	path  string
+	wants func(bucket string) bool
+}
+
+// sources says from what a damaged file is made anew at the start: from itself, or, if much of it is gone, from the copy. A
+// copy is a complete, older state. What waits for the link is the file's own in any case: what was replayed since is not to be replayed
+// again.
+func (c *Cache) sources() []source {
+	all := func(string) bool { return true }
+	cached := func(bucket string) bool { return bucket != bucketMeta && bucket != bucketOutbox }
+	own := []source{{c.path, all}}
+	path := filepath.Join(filepath.Dir(c.path), copyName)
+	if !bolt.Exists(path) {
+		return own
+	}
+	const most = 10 // at a tenth lost the copy is worth more
+	if has, had := c.provable(c.path, cached), c.provable(path, cached); had-has <= had/most {
+		return own
+	}
+	return []source{{path, cached}, {c.path, func(bucket string) bool { return !cached(bucket) }}}
+}
+
+// provable counts the records of a file that prove themselves.
+func (c *Cache) provable(path string, wants func(bucket string) bool) (count int) {
+	_, err := bolt.Salvage(path, func(r bolt.Record) error {
+		if r.Nested != nil {
+			r.Key = r.Nested
+		}
+		if _, err := c.seal.decode(r.Bucket, r.Key, r.Value); err == nil && wants(r.Bucket) {
+			count++
+		}
+		return nil
+	})
+	if err != nil {
+		c.o.Log.Warn("a file of the cache cannot be read", "file", path, "error", err)
+	}
+	return count
 }
 
 // putCounted writes the totals of what was copied.
@@ -106,6 +150,7 @@ type copier struct {
 	bytes   int
 	kept    int
 	was     totals
+	wants   func(bucket string) bool
 }
 
 func (cp *copier) take(r bolt.Record) error {
@@ -114,6 +159,9 @@ func (cp *copier) take(r bolt.Record) error {
 	}
 	body, err := cp.c.seal.decode(r.Bucket, r.Key, r.Value)
 	if err != nil {
+		return nil
+	}
+	if !cp.wants(r.Bucket) {
 		return nil
 	}
 	if r.Bucket == bucketMeta {
@@ -179,7 +227,7 @@ func (c *Cache) rebuild(why error) error {
 	if db != nil {
 		c.old.Go(func() { bolt.Guard(db.Close) })
 	}
-	err := c.mend(why)
+	err := c.mend(why, source{c.path, func(string) bool { return true }})
 	if err == nil {
 		err = c.open()
 	}

@@ -136,10 +136,15 @@ func (c *Cache) Forget(key scope.Key) {
 func (c *Cache) Drop(identity string, r scope.Resource, namespace string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	dropped := false
 	for _, e := range slices.Clone(c.groups[group{identity, r}]) {
 		if e.info.Key.Namespace == namespace {
 			c.forget(e)
+			dropped = true
 		}
+	}
+	if dropped && !c.closed {
+		c.old.Go(c.forgetCopy)
 	}
 }
 
