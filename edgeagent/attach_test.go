@@ -211,6 +211,17 @@ func TestAttachAndDetach(t *testing.T) {
 		t.Errorf("%q, %v", problems, err)
 	}
 
+	// Where the proxy was is not the API server.
+	if _, err = Attach(state, ProxyOptions{Kubelet: h.files, Address: "127.0.0.1:7440"}); err == nil || !strings.Contains(err.Error(), "proxy detach") {
+		t.Errorf("%v", err)
+	}
+	if got := h.own().Server.String(); got != borrowed.Server.String() {
+		t.Errorf("the agent asks %s, want %s", got, borrowed.Server)
+	}
+	if at, err := kubelet.Read(state); err != nil || at.Server != "https://"+DefaultProxyAddress || !h.behind() {
+		t.Errorf("the kubelet asks %s, %v", at.Server, err)
+	}
+
 	notes, err := Detach(state, ProxyOptions{})
 	if err != nil || len(notes) != 0 || h.snapshot() != before {
 		t.Fatalf("%q, %v:\n%s", notes, err, h.snapshot())

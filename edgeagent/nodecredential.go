@@ -39,7 +39,12 @@ func takeCredential(state, node string, o ProxyOptions) error {
 	if err != nil {
 		return err
 	}
-	if cfg.Server.String() == o.server() {
+	// It may lead to where the proxy was before.
+	at, err := kubelet.Read(state)
+	if err != nil && !errors.Is(err, kubelet.ErrNotAttached) {
+		return err
+	}
+	if server := cfg.Server.String(); server == o.server() || server == at.Server {
 		return nil
 	}
 	user, err := cfg.CertificateUser()

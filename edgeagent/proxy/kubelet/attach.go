@@ -26,6 +26,10 @@ func Attach(o Options) (warnings []string, err error) {
 	case !r.Files.same(o.Files):
 		return nil, fmt.Errorf("the kubelet is attached with %s, %s and %s: run holdfast-agent proxy detach before it is attached with other files", r.Files.Kubeconfig, r.Files.Config, r.Files.certDir())
 	}
+	if r.Server != "" && r.Server != o.Server {
+		// A kubeconfig that leads to the old address would be taken for one that somebody else put there.
+		return nil, fmt.Errorf("the kubelet is attached at %s: run holdfast-agent proxy detach before it is attached at %s", r.Server, o.Server)
+	}
 	r.Done, r.Server = false, o.Server
 	o.Step("journal")
 	if err := r.save(o.State); err != nil {
