@@ -29,7 +29,7 @@ unit: deps ## run the unit tests and the command tests, with the race detector
 
 e2e: deps lab ## run the tests that need a real Kubernetes
 	@echo "e2e: tests against a real Kubernetes, one package after another"
-	go test -tags e2e -p 1 -count 1 -timeout 20m $(E2E)
+	go test -tags e2e -p 1 -count 1 -timeout 45m $(E2E)
 
 bin/cue:
 	GOBIN=$(CURDIR)/bin go install $(CUE)
