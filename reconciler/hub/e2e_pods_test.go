@@ -150,15 +150,7 @@ func TestPodsOfLostNodesAreKept(t *testing.T) {
 	w.lostFor("far-1", 5*time.Second)
 	w.bears("kept", "not-ready 3600, unreachable 3600")
 
-	// A pod whose time is running already is saved by a hub that comes back.
-	stop()
-	w.newPod("late", "far-1", "", 15)
-	stop = w.start()
-	w.bears("late", "not-ready 3600, unreachable 3600")
-	w.lostFor("far-1", 25*time.Second)
-	w.bears("late", "not-ready 3600, unreachable 3600")
-
-	// The pool takes its word back: pods are as they were. Kubernetes itself does not shorten a time that is running.
+	// The pool takes its word back: pods are as they were. Kubernetes itself changes no time that is running.
 	w.repo.Push("carol", poolFile("far", `nodes: "far-1": {}`))
 	w.bears("plain", "not-ready 300, unreachable 300")
 	w.bears("kept", "not-ready 2, unreachable 2")
