@@ -154,6 +154,9 @@ func (m *Maintenance) signed(ctx context.Context, name string, request []byte) (
 		}
 		var got csr
 		if _, _, err := m.call(ctx, http.MethodGet, csrPath+"/"+name, nil, &got); err != nil {
+			if ctx.Err() != nil {
+				continue // the wait ended in the middle of asking
+			}
 			return nil, before, fmt.Errorf("ask for a new certificate: %w", err)
 		}
 		for _, c := range got.Status.Conditions {

@@ -10,12 +10,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // attemptTimeout bounds one attempt to reach a server. It is longer than the pause between two, so that a slow link gets through
 // while a link that comes back is tried at once.
 const attemptTimeout = 3 * time.Second
+
+// hangUps is how often in Retry a server that hangs up at the first attempt is tried again.
+const hangUps = 10
 
 // Run keeps the link until ctx ends. It is called once.
 //
@@ -224,11 +228,14 @@ func (s *search) stop() {
 	}
 }
 
-// ask tries one server again and again. The first attempt's error is told.
+// ask tries one server again and again. The first attempt's error is told, unless the server only hung up.
 func (s *search) ask(ctx context.Context, server *server, first chan<- error) {
 	for i := 0; ; i++ {
 		s.wg.Go(func() {
 			c, err := s.link.attempt(ctx, server)
+			for again := 0; i == 0 && again < hangUps && hungUp(err) && pause(ctx, s.link.cfg.Retry/hangUps); again++ {
+				c, err = s.link.attempt(ctx, server)
+			}
 			switch {
 			case err != nil && i == 0:
 				first <- err
@@ -240,13 +247,25 @@ func (s *search) ask(ctx context.Context, server *server, first chan<- error) {
 				}
 			}
 		})
-		pause := s.link.cfg.Retry/2 + rand.N(s.link.cfg.Retry/2+1)
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, s.link.cfg.Retry/2+rand.N(s.link.cfg.Retry/2+1)) {
 			return
-		case <-time.After(pause):
 		}
 	}
+}
+
+// pause waits, and tells whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// hungUp tells whether a server was there and broke the connection off, as one does that is being restarted.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // attempt connects to a server and has it answer.
