@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/kube"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/kubelet"
@@ -114,7 +115,7 @@ func writeKubeconfig(state string, cfg kube.Config) error {
 	if err != nil {
 		return err
 	}
-	return writeDurable(filepath.Join(state, credentialsDir, kubeconfigFile), raw)
+	return durable.WriteFile(filepath.Join(state, credentialsDir, kubeconfigFile), raw)
 }
 
 // renewedSince tells whether the node's credential is newer than what the kubelet had, or is all there is.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/address"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 )
@@ -41,7 +42,7 @@ func ensurePodAddress(state string, ip netip.Addr) error {
 	if err := removePodAddress(state); err != nil { // another one was configured before
 		return err
 	}
-	if err := writeDurable(filepath.Join(state, podAddressFile), []byte(ip.String()+"\n")); err != nil {
+	if err := durable.WriteFile(filepath.Join(state, podAddressFile), []byte(ip.String()+"\n")); err != nil {
 		return err
 	}
 	return address.Ensure(ip)

@@ -10,6 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/kube"
 	"github.com/holdfast-dev/holdfast/edgeagent/store"
 	"github.com/holdfast-dev/holdfast/reconciler/revision"
@@ -96,30 +97,9 @@ func (c credentials) write(state string) error {
 		return err
 	}
 	for name, data := range files {
-		if err := writeDurable(filepath.Join(dir, name), data); err != nil {
+		if err := durable.WriteFile(filepath.Join(dir, name), data); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// writeDurable replaces a file, readable by root alone, so that it is whole after a power cut: what state.db says is there must
-// be there.
-func writeDurable(path string, data []byte) error {
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 	"github.com/holdfast-dev/holdfast/policy/verify"
 )
@@ -56,5 +57,5 @@ func writeCopy(dir string, s State) error {
 	if err != nil {
 		return err
 	}
-	return writeError(path, bolt.WriteFile(path, raw))
+	return writeError(path, durable.WriteFile(path, raw))
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 )
 
@@ -65,5 +66,5 @@ func Remove(dir string) error {
 			return err
 		}
 	}
-	return bolt.SyncDir(dir)
+	return durable.SyncDir(dir)
 }

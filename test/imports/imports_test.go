@@ -28,10 +28,17 @@ var layers = [][]string{
 	{"edgeagent/proxy/offline", "edgeagent/proxy/selftest"},
 	{"edgeagent/proxy/upstream", "edgeagent/proxy/identity", "edgeagent/proxy/rewrite", "edgeagent/proxy/outbox"},
 	{"edgeagent/proxy/media"},
-	{"edgeagent/proxy/request", "edgeagent/proxy/address", "edgeagent/proxy/kubelet"},
+	{"edgeagent/proxy/request", "edgeagent/proxy/http2", "edgeagent/proxy/address", "edgeagent/proxy/kubelet"},
 	{"edgeagent/proxy/selector"},
 	{"edgeagent/proxy/wire"},
 	{"edgeagent/scope"},
+	{"edgeagent/mirror/registry", "edgeagent/mirror/containerd"},
+	{"edgeagent/mirror/fetch"},
+	{"edgeagent/mirror/upstream", "edgeagent/mirror/blob"},
+	{"edgeagent/mirror/oci"},
+	{"edgeagent/pool/lease", "edgeagent/pool/discovery"},
+	{"edgeagent/pool/identity"},
+	{"edgeagent/durable"},
 	// The path from a poll to a plan, which node and hub share.
 	{"reconciler/revision"},
 	// Domains never import each other; they meet in plan and condition.

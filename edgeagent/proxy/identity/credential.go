@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 )
 
 // Credential is the certificate that upstream knows this node by. Only the agent holds it: the kubelet has a local one, so a
@@ -51,7 +53,7 @@ func WriteCredential(path string, cert, key []byte) error {
 			}
 		}
 	}
-	if err := writeDurable(path, out); err != nil {
+	if err := durable.WriteFile(path, out); err != nil {
 		return fmt.Errorf("write the node's credential: %w", err)
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 )
 
 // loadServer reads the server certificate, and checks that its authority is there with its key: names may have to be added.
@@ -117,25 +119,5 @@ func certBlock(der []byte) *pem.Block { return &pem.Block{Type: "CERTIFICATE", B
 func keyBlock(der []byte) *pem.Block { return &pem.Block{Type: "PRIVATE KEY", Bytes: der} }
 
 func writePEM(dir, name string, block *pem.Block) error {
-	return writeDurable(filepath.Join(dir, name), pem.EncodeToMemory(block))
-}
-
-// writeDurable replaces a file, readable by root alone, so that it is whole after a power cut.
-func writeDurable(path string, data []byte) error {
-	f, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".tmp", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block))
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 )
 
 // Attach puts the kubelet behind the proxy, or goes on with it where it was interrupted. Done again it brings the files up to date:
@@ -197,5 +199,5 @@ func (o Options) retire(r *record) error {
 	if err := os.Rename(r.Current, r.Current+aside); err != nil {
 		return err
 	}
-	return syncDir(r.Current)
+	return durable.SyncDir(filepath.Dir(r.Current))
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 )
 
 // Renewed is what leaving needs to know of the node's credential if it was renewed since the kubelet had it: the kubelet's own
@@ -45,7 +47,7 @@ func Detach(state string, renewed Renewed, step func(point string)) (notes []str
 	if err := os.Remove(filepath.Join(state, Journal)); err != nil {
 		return nil, err
 	}
-	return d.notes, syncDir(filepath.Join(state, Journal))
+	return d.notes, durable.SyncDir(state)
 }
 
 type detachment struct {
@@ -96,7 +98,7 @@ func (d *detachment) newer() error {
 		return err
 	}
 	d.note("the node's certificate was renewed meanwhile: %s leads to the new one", link)
-	return syncDir(link)
+	return durable.SyncDir(filepath.Dir(link))
 }
 
 // disconnect puts the kubelet's own kubeconfig back.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 )
 
 func exists(path string) bool {
@@ -43,16 +45,7 @@ func replace(path string, data []byte, like fs.FileInfo, mode fs.FileMode) error
 	if err := os.Rename(tmp, path); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
-	return syncDir(path)
-}
-
-// syncDir makes what happened to names beside path last.
-func syncDir(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // setAside keeps the file itself under another name, with all that belongs to it, until something takes its place.
@@ -75,7 +68,7 @@ func setAside(path string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(path)
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // putBack renames what was set aside. Nothing to put back is no error.
@@ -87,12 +80,12 @@ func putBack(path string) error {
 	if err != nil {
 		return fmt.Errorf("put %s back: %w", path, err)
 	}
-	return syncDir(path)
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func removeAside(path string) error {
 	if err := os.Remove(path + aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(path)
+	return durable.SyncDir(filepath.Dir(path))
 }

@@ -13,6 +13,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 )
 
 // What can be wrong. Match with errors.Is.
@@ -100,5 +102,5 @@ func Create(path string, fill func(*bbolt.DB) error, step func(point string)) er
 		return err
 	}
 	step("renamed")
-	return SyncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }

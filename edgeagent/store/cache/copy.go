@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 )
 
@@ -41,7 +42,7 @@ func (c *Cache) Copy(ctx context.Context) error {
 				return err
 			}
 			c.copied.Store(int64(tx.ID()))
-			return bolt.SyncDir(filepath.Dir(path))
+			return durable.SyncDir(filepath.Dir(path))
 		})
 	})
 	if err != nil {

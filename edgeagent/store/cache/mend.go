@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 )
@@ -38,7 +39,7 @@ func (c *Cache) mend(why error, sources ...source) error {
 	defer c.mu.Unlock()
 	c.health.rebuilt = fmt.Sprintf("the cache was damaged (%v) and made anew: %d records were kept, %s; the old file is %s", short(why), kept, lost, damaged)
 	c.o.Log.Warn("the cache was made anew", "kept", kept, "lost", lost, "setAside", damaged)
-	return bolt.SyncDir(filepath.Dir(c.path))
+	return durable.SyncDir(filepath.Dir(c.path))
 }
 
 // short gives the beginning of what may be many errors.

@@ -13,8 +13,8 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
-	"github.com/holdfast-dev/holdfast/edgeagent/store/bolt"
 )
 
 // keySize is the length of the sealing key's file.
@@ -49,7 +49,7 @@ func (c *Cache) openKey() error {
 			return err
 		}
 	}
-	if err := bolt.WriteFile(path, c.key); err != nil {
+	if err := durable.WriteFile(path, c.key); err != nil {
 		return fmt.Errorf("write sealing key %s: %w", path, err)
 	}
 	c.keyed = true
