@@ -29,24 +29,12 @@ type Role struct {
 	Paths []string `json:"paths"`
 }
 
-// Image says what is asked of the images of a repository.
-type Image struct {
-	// Repository is a repository's name, or the start of one followed by "/**".
-	Repository string `json:"repository"`
-	// Signed is "required".
-	Signed string `json:"signed"`
-}
-
-// SignedRequired is the one value of Image.Signed.
-const SignedRequired = "required"
-
 // Names' lengths are bounded beside their expressions: a bound in an expression is compiled to that many copies, which would
 // cost every child of the agent a millisecond at its start.
 var (
-	fleetID    = form{63, regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)}
-	roleName   = form{63, regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)}
-	principal  = form{128, regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]*$`)}
-	repository = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(/\*\*)?$`)
+	fleetID   = form{63, regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)}
+	roleName  = form{63, regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)}
+	principal = form{128, regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@+-]*$`)}
 )
 
 // form is what a name looks like.
@@ -75,7 +63,9 @@ func ParsePolicy(data []byte) (Policy, error) {
 	if err != nil {
 		return Policy{}, err
 	}
-	if _, err := p.compile(); err != nil {
+	_, err = p.compile()
+	_, imagesErr := p.compileImages()
+	if err := errors.Join(err, imagesErr); err != nil {
 		return Policy{}, err
 	}
 	return p, nil
@@ -92,7 +82,9 @@ func (t *Trust) readPolicy(files Files) error {
 	}
 	t.Policy = p
 	t.patterns, err = p.compile()
-	return err
+	var imagesErr error
+	t.images, imagesErr = p.compileImages()
+	return errors.Join(err, imagesErr)
 }
 
 // owned is a role's pattern.
@@ -102,7 +94,7 @@ type owned struct {
 	pattern pattern
 }
 
-// compile checks everything that policy.json alone decides, and gives the patterns with the roles they belong to.
+// compile checks everything that policy.json alone decides of roles, and gives the patterns with the roles they belong to.
 func (p Policy) compile() ([]owned, error) {
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, errorIn(PolicyFile, 0, format, args...)) }
@@ -134,14 +126,6 @@ func (p Policy) compile() ([]owned, error) {
 				}
 			}
 			all = append(all, owned{role: name, text: text, pattern: pat})
-		}
-	}
-	for i, img := range p.Images {
-		if !repository.MatchString(img.Repository) {
-			fail("images[%d]: repository %q: give a repository's name, or the start of one followed by \"/**\"", i, img.Repository)
-		}
-		if img.Signed != SignedRequired {
-			fail("images[%d]: signed is %q: the one value is %q", i, img.Signed, SignedRequired)
 		}
 	}
 	return all, errors.Join(errs...)

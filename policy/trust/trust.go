@@ -49,14 +49,15 @@ type Trust struct {
 	Signers []Signer
 	// PGPKeys are the keys below pgp/, by file name.
 	PGPKeys []PGPKey
-	// Cosign are the files below cosign/ by the name without ".pub": releases are checked with them.
-	Cosign map[string][]byte
+	// Cosign are the keys below cosign/ by their names: images and releases are signed with them.
+	Cosign map[string]CosignKey
 	// TrustedRoot is trusted_root.json, or nil.
 	TrustedRoot []byte
 
 	sshKeys  map[string][]int // wire form of the key → indexes of Signers
 	pgpMu    sync.Mutex       // guards what the OpenPGP library remembers inside of PGPKeys
 	patterns []owned
+	images   []imagePattern
 }
 
 // What is wrong with a key. Match with errors.Is.
@@ -100,7 +101,7 @@ func Parse(files Files) (*Trust, error) {
 	if total > MaxBytes {
 		return nil, &Error{File: Folder, Message: fmt.Sprintf("%d bytes, over the bound of %d", total, MaxBytes)}
 	}
-	t := &Trust{Cosign: map[string][]byte{}}
+	t := &Trust{Cosign: map[string]CosignKey{}}
 	errs := []error{t.readPolicy(files), t.readSigners(files)}
 	names := make([]string, 0, len(files))
 	for name := range files {
@@ -134,14 +135,13 @@ func (t *Trust) readOther(name string, data []byte) error {
 	case dir == pgpFolder+"/" && strings.HasSuffix(base, ".asc"):
 		return t.readPGP(name, strings.TrimSuffix(base, ".asc"), data)
 	case dir == cosignFolder+"/" && strings.HasSuffix(base, ".pub"):
-		t.Cosign[strings.TrimSuffix(base, ".pub")] = data
-		return nil
+		return t.readCosign(name, strings.TrimSuffix(base, ".pub"), data)
 	}
 	return errorIn(name, 0, "no such file belongs here: %s, %s, %s/*.asc, %s/*.pub, %s and README.md do",
 		PolicyFile, AllowedSignersFile, pgpFolder, cosignFolder, TrustedRootFile)
 }
 
-// check looks at what spans files: every principal of a role holds a key.
+// check looks at what spans files: every principal of a role holds a key, and every key of an image is there.
 func (t *Trust) check() error {
 	holders := map[string]bool{}
 	for _, s := range t.Signers {
@@ -159,7 +159,7 @@ func (t *Trust) check() error {
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, t.checkImages())...)
 }
 
 // CheckRecovery refuses a trust with fewer root principals than threshold + 1: losing one key would lock everyone out.

@@ -63,7 +63,7 @@ func files(t testing.TB) trust.Files {
 	return trust.Files{
 		"policy.json":       []byte(goodPolicy),
 		"allowed_signers":   []byte("# people\n\nalice " + text(ed(t)) + " alice@desk\nbob " + text(ed(t)) + "\n"),
-		"cosign/build.pub":  []byte("a key\n"),
+		"cosign/build.pub":  []byte(buildKey),
 		"trusted_root.json": []byte("{}"),
 		"README.md":         []byte("hello"),
 	}
@@ -74,7 +74,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tr.Policy.Fleet != "kelp" || len(tr.Signers) != 2 || tr.Signers[0].Line != 3 || tr.Signers[0].Comment != "alice@desk" || string(tr.Cosign["build"]) != "a key\n" || string(tr.TrustedRoot) != "{}" {
+	if tr.Policy.Fleet != "kelp" || len(tr.Signers) != 2 || tr.Signers[0].Line != 3 || tr.Signers[0].Comment != "alice@desk" || tr.Cosign["build"].Fingerprint() != buildFingerprint || string(tr.TrustedRoot) != "{}" {
 		t.Fatalf("got %+v", tr)
 	}
 	if err := tr.CheckRecovery(); err != nil {
@@ -163,7 +163,7 @@ func TestParseRefuses(t *testing.T) {
 		"another wildcard":   {policy(`["**"]`, `["a?"]`), `"*" is the only wildcard`},
 		"a tie":              {policy(`"images"`, `"x": 1, "images"`), "unknown field"},
 		"an image's word":    {policy(`"required"`, `"yes"`), `images[0]: signed is "yes"`},
-		"an image's name":    {policy(`registry.example.com/app/**`, `https://x`), "images[0]: repository"},
+		"an image's name":    {policy(`registry.example.com/app/**`, `https://x`), `images[0]: repository "https://x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := files(t)
