@@ -38,7 +38,7 @@ var layers = [][]string{
 	{"edgeagent/mirror/oci"},
 	{"edgeagent/pool/lease", "edgeagent/pool/discovery"},
 	{"edgeagent/pool/identity"},
-	{"edgeagent/durable"},
+	{"edgeagent/durable", "edgeagent/seal"},
 	// The path from a poll to a plan, which node and hub share.
 	{"reconciler/revision"},
 	// Domains never import each other; they meet in plan and condition.

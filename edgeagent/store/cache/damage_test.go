@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+	"github.com/holdfast-dev/holdfast/edgeagent/seal"
 )
 
 // sample makes a closed cache with some of everything, and gives what is in it.
@@ -232,7 +233,7 @@ func TestForeignFile(t *testing.T) {
 func TestKeyLost(t *testing.T) {
 	dir, was, keys := sample(t)
 	whole := files(t, dir)
-	for what, key := range map[string][]byte{"another": []byte(strings.Repeat("k", keySize)), "cut": whole[keyName][:7], "gone": nil} {
+	for what, key := range map[string][]byte{"another": []byte(strings.Repeat("k", seal.KeySize)), "cut": whole[keyName][:7], "gone": nil} {
 		all := map[string][]byte{fileName: whole[fileName]}
 		if key != nil {
 			all[keyName] = key

@@ -1,9 +1,6 @@
 package cache
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,15 +12,13 @@ import (
 
 	"github.com/holdfast-dev/holdfast/edgeagent/durable"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
+	"github.com/holdfast-dev/holdfast/edgeagent/seal"
 )
-
-// keySize is the length of the sealing key's file.
-const keySize = 32
 
 // sealer seals records, and names contents so that their names tell nothing about them.
 type sealer struct {
-	aead  cipher.AEAD
-	names []byte
+	records *seal.Sealer
+	names   []byte
 }
 
 // openKey reads the sealing key, or makes one. A file of another length holds no key: what was sealed with it is lost. After an error
@@ -34,7 +29,7 @@ func (c *Cache) openKey() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read sealing key: %w", err)
 	}
-	if len(raw) == keySize && c.key == nil {
+	if len(raw) == seal.KeySize && c.key == nil {
 		if err := os.Chmod(path, 0o600); err != nil { // where it was restored from a backup
 			return fmt.Errorf("protect sealing key: %w", err)
 		}
@@ -43,7 +38,7 @@ func (c *Cache) openKey() error {
 		return err
 	}
 	if c.key == nil {
-		c.key = make([]byte, keySize)
+		c.key = make([]byte, seal.KeySize)
 		rand.Read(c.key)
 		if c.seal, err = newSealer(c.key); err != nil {
 			return err
@@ -58,37 +53,25 @@ func (c *Cache) openKey() error {
 }
 
 func newSealer(raw []byte) (*sealer, error) {
-	key, err := hkdf.Key(sha256.New, raw, nil, "holdfast cache: seal", 32)
+	names, err := seal.Derive(raw, "holdfast cache: names")
 	if err != nil {
 		return nil, err
 	}
-	names, err := hkdf.Key(sha256.New, raw, nil, "holdfast cache: names", 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return &sealer{aead: aead, names: names}, err
+	records, err := seal.New(raw, "holdfast cache: seal")
+	return &sealer{records: records, names: names}, err
 }
 
 // seal appends the sealed body to dst. A record that is found under another key, or in another bucket, does not open.
 func (s *sealer) seal(dst []byte, bucket string, key, body []byte) []byte {
-	return s.aead.Seal(dst, nil, body, bound(bucket, key))
+	return s.records.Seal(dst, bucket, key, body)
 }
 
 func (s *sealer) open(bucket string, key, sealed []byte) ([]byte, error) {
-	body, err := s.aead.Open(nil, nil, sealed, bound(bucket, key))
+	body, err := s.records.Open(bucket, key, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("%w: it does not open with this sealing key", ErrDamaged)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return body, nil
-}
-
-func bound(bucket string, key []byte) []byte {
-	return append(append([]byte(bucket), 0), key...)
 }
 
 // id names something by what it is: a keyed hash, since the hash of a guessed Secret would confirm the guess.
