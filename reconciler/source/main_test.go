@@ -105,7 +105,7 @@ func config(tb testing.TB, s *gitserver.Server) source.Config {
 	return source.Config{
 		URL: s.URL + "/fleet.git", Branch: "main", Dir: filepath.Join(tb.TempDir(), "repo"),
 		Auth:   source.Auth{CA: s.CA},
-		Limits: source.Limits{PollTimeout: 10 * time.Second, FetchTimeout: 20 * time.Second, IdleTimeout: 10 * time.Second},
+		Limits: source.Limits{PollTimeout: 30 * time.Second, FetchTimeout: 3 * time.Minute, IdleTimeout: 30 * time.Second},
 	}
 }
 

@@ -53,7 +53,7 @@ func Main(root func(*Env) *cobra.Command) int {
 func Run(ctx context.Context, env *Env, root func(*Env) *cobra.Command, args []string) int {
 	cmd := root(env)
 	prepare(cmd, env)
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // not nil, which means os.Args to cobra
 	ran, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
