@@ -170,3 +170,20 @@ func (t *Trust) checkImages() error {
 	}
 	return errors.Join(errs...)
 }
+
+// CheckRepository refuses what is no name of a repository with its registry, such as "registry.example.com/app/api".
+func CheckRepository(name string) error {
+	host, path, _ := strings.Cut(name, "/")
+	if len(name) > maxRepositoryBytes {
+		return fmt.Errorf("%d bytes, over the bound of %d", len(name), maxRepositoryBytes)
+	}
+	if !registryHost.MatchString(host) {
+		return fmt.Errorf("%q is no registry's host", host)
+	}
+	for s := range strings.SplitSeq(path, "/") {
+		if !repositoryDir.MatchString(s) {
+			return fmt.Errorf("%q is no part of a repository's name: a-z and 0-9, with '.', '_' and '-' between them", s)
+		}
+	}
+	return nil
+}
