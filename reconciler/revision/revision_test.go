@@ -592,9 +592,10 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// TestLimitsOfThePlan: what a plan says of limits holds for the children started after it.
+// TestLimitsOfThePlan: what a plan says of limits holds for the children started after it. The pool is large enough that no child can
+// evaluate it in what the Go runtime has mapped before the limit is set.
 func TestLimitsOfThePlan(t *testing.T) {
-	w := newWorld(t, fleetFiles(3, 3))
+	w := newWorld(t, fleetFiles(1, 300))
 	w.enrol()
 	w.SetLimits(plan.Limits{MemoryMB: 1})
 	_, err := w.Pool(t.Context(), w.repo.Tip(), fleettest.PoolName(0))
