@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/identity"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/offline"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
@@ -104,6 +105,9 @@ func (c *call) offline() {
 	if c.err != nil {
 		c.refuse(malformed(c.err))
 		return
+	}
+	if c.req.Verb != "get" || c.req.Subresource != "" {
+		http2.Waiting(c.r.Context()) // it takes long, or asks others
 	}
 	c.s.metrics.request(cached, c)
 	c.s.cfg.Offline.Serve(c.w, c.r, c.req, c.who())

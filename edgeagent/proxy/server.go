@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/upstream"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
@@ -22,6 +24,10 @@ const (
 	maxHeaders = 64 << 10
 	// nodeStreams and podStreams bound the requests under way on one connection. A kubelet has a watch for every Secret and ConfigMap.
 	nodeStreams, podStreams = 2000, 250
+	// streamWindow is what is held of a request's body until it is read, connWindow of all on a connection.
+	streamWindow, connWindow = 256 << 10, 1 << 20
+	// writeTime is how long a client may read nothing at all.
+	writeTime = 30 * time.Second
 	// shutdownTime is how long requests under way may go on once the server stops. Watches never end by themselves.
 	shutdownTime = 200 * time.Millisecond
 )
@@ -120,6 +126,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) tls() *tls.Config {
 	conf := s.cfg.TLS.Clone()
 	conf.NextProtos = []string{"h2", "http/1.1"}
+	conf.DynamicRecordSizingDisabled = true // that is for slow links; clients are on this node
 	return conf
 }
 
@@ -128,11 +135,18 @@ func (s *Server) server(l Listener) *http.Server {
 	if l.Pods {
 		streams = podStreams
 	}
-	return &http.Server{
+	server := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaders, ConnContext: withGuest,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streams, MaxReceiveBufferPerStream: 256 << 10},
 	}
+	http2.Configure(server, http2.Config{MaxStreams: streams, StreamWindow: streamWindow, ConnWindow: connWindow, WriteTimeout: writeTime, Brief: s.brief, Log: s.log})
+	return server
+}
+
+// brief tells which requests are answered at once, from the cache, or wait for nothing but upstream's answer; upstream's part says so
+// before it waits.
+func (s *Server) brief(r *http.Request) bool {
+	return r.Method == http.MethodGet && !strings.Contains(r.URL.RawQuery, "watch=") && !strings.Contains(r.URL.RawQuery, "follow=") && s.cfg.Link.State() != upstream.Connecting
 }
 
 func (s *Server) shutdown(servers []*http.Server) {

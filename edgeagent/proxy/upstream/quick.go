@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
 )
 
 // A GET over HTTP/2 costs both ends several goroutine switches; over HTTP/1.1 on a connection of its own it costs a write and a read.
@@ -146,6 +148,7 @@ func (c *quickConn) roundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		err = c.w.Flush()
 	}
+	http2.Waiting(req.Context())
 	var resp *http.Response
 	for err == nil {
 		resp, err = http.ReadResponse(c.r, req)

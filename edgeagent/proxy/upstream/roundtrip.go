@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"sync"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
 )
 
 // RoundTrip sends a request, and gives the answer: as the node, or as whoever its Authorization header says. Scheme and host of
@@ -54,6 +56,7 @@ func (l *Link) send(req *http.Request, s *server, node bool) (resp *http.Respons
 			// The server may have closed it while it was idle: HTTP/2 says what is wrong, if anything is.
 		}
 	}
+	http2.Waiting(req.Context())
 	conn, err := p.get(req.Context(), func(ctx context.Context) (*http.ClientConn, error) {
 		return l.kinds[k].NewClientConn(ctx, "https", s.host)
 	})

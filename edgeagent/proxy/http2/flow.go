@@ -1,0 +1,80 @@
+package http2
+
+import (
+	frames "golang.org/x/net/http2"
+)
+
+// wakeNext wakes the stream that waits longest for the connection, if there is something for it. It wakes the next when it is done. The
+// lock is held.
+func (c *conn) wakeNext() {
+	for len(c.queue) > 0 && c.window > 0 && c.room() {
+		st := c.queue[0]
+		c.queue[0] = nil
+		if c.queue = c.queue[1:]; len(c.queue) == 0 {
+			c.queue = nil
+		}
+		st.queued = false
+		if st.err == nil {
+			signal(st.wake)
+			return
+		}
+	}
+}
+
+// send adds headers, if they were not sent, and a piece of the body to what is to be written, as the windows allow. end: it is the last
+// piece. Nothing is written yet.
+func (st *stream) send(p []byte, end bool) error {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.wakeNext()
+	for {
+		if st.err != nil {
+			return st.err
+		}
+		if err := late(st.deadline); err != nil {
+			delete(c.streams, st.id)
+			c.drop(st.id, frames.ErrCodeInternal)
+			st.kill(err)
+			c.push(st)
+			return err
+		}
+		if !st.response.sent && c.room() {
+			st.sendHead(end && len(p) == 0)
+			if end && len(p) == 0 {
+				return nil
+			}
+		}
+		if n := int(min(int64(len(p)), st.window, c.window, dataFrame)); st.response.sent && c.room() && (n > 0 || len(p) == 0) {
+			if len(p) == 0 && !end {
+				return nil
+			}
+			c.appendData(st.id, p[:n], end && n == len(p))
+			st.window -= int64(n)
+			c.window -= int64(n)
+			if p = p[n:]; len(p) == 0 {
+				return nil
+			}
+			if len(c.out) >= maxOut {
+				c.push(st)
+			}
+			continue
+		}
+		st.hold()
+	}
+}
+
+// hold waits for the client to take something. The lock is held before and after, not meanwhile.
+func (st *stream) hold() {
+	c := st.c
+	st.lead()
+	c.flush()
+	if st.err != nil || st.window > 0 && c.window > 0 && c.room() {
+		return
+	}
+	if (st.window > 0 || !st.response.sent) && !st.queued {
+		st.queued = true
+		c.queue = append(c.queue, st)
+	}
+	c.await(st.wake, st.deadline)
+}
