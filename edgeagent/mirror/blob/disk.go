@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/durable"
@@ -12,7 +13,8 @@ import (
 // disk is every way in which the store changes the file system, one call each, so that a test can count, fail or end the process at
 // any of them.
 type disk struct {
-	// step is told each operation before it happens; an error is returned in its place. nil outside tests.
+	// step is told each operation before it happens; an error is returned in its place. nil outside tests. Operations on two writers
+	// may come at once.
 	step func(op, path string) error
 }
 
@@ -111,8 +113,12 @@ func (k disk) replace(path string, data []byte, last bool) error {
 	}
 	if err != nil {
 		os.Remove(tmp) // make room again; the error says what matters
+		return err
 	}
-	return err
+	if last {
+		return k.syncDir(filepath.Dir(path))
+	}
+	return nil
 }
 
 func (k disk) writeNew(path string, data []byte, last bool) error {

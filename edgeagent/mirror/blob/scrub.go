@@ -96,7 +96,7 @@ func (c *scrub) check(ctx context.Context, d oci.Digest) error {
 	if d == c.Current && restore(h, c.State) == nil {
 		from = c.Offset
 	}
-	return c.s.check(ctx, d, h, from, func(offset int64, n int) error {
+	return c.s.check(d, h, from, func(offset int64, n int) error {
 		if time.Since(c.saved) >= scrubSaveEvery {
 			c.at(d, offset, h)
 			if err := c.save(); err != nil {
@@ -145,11 +145,11 @@ func (s *Store) Verify(ctx context.Context, d oci.Digest) error {
 	if d.IsZero() {
 		return notFound(d, os.ErrNotExist)
 	}
-	return s.check(ctx, d, d.Algorithm().New(), 0, func(int64, int) error { return ctx.Err() })
+	return s.check(d, d.Algorithm().New(), 0, func(int64, int) error { return ctx.Err() })
 }
 
 // check hashes a blob from an offset on. next is told after each piece, and may end it.
-func (s *Store) check(ctx context.Context, d oci.Digest, h hash.Hash, from int64, next func(offset int64, n int) error) error {
+func (s *Store) check(d oci.Digest, h hash.Hash, from int64, next func(offset int64, n int) error) error {
 	defer s.Pin(d)()
 	f, err := openQuiet(s.path(d))
 	if err != nil {

@@ -79,12 +79,12 @@ type Store struct {
 // tuning is what tests set otherwise.
 type tuning struct {
 	disk            disk
-	boot            string                   // which boot of the machine this is, or "" where nobody knows
-	free            func() (int64, error)    // bytes on the file system that may be used
-	journalFrom     int64                    // a partial below this is not worth a journal
-	checkpointBytes int64                    // at most this much is lost to a power cut…
-	checkpointEvery time.Duration            // …and at most what came in this time
-	quarantineLimit int64                    // bytes of evidence that are kept
+	boot            string                // which boot of the machine this is, or "" where nobody knows
+	free            func() (int64, error) // bytes on the file system that may be used
+	journalFrom     int64                 // a partial below this is not worth a journal
+	checkpointBytes int64                 // at most this much is lost to a power cut…
+	checkpointEvery time.Duration         // …and at most what came in this time
+	quarantineLimit int64                 // bytes of evidence that are kept
 }
 
 func defaults(dir string) tuning {
