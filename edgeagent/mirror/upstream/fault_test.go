@@ -236,7 +236,7 @@ func TestManifestFaults(t *testing.T) {
 		wantKind(t, err, Refused)
 		_, err = r.Blob(t.Context(), repository, oci.SHA256.FromBytes(nil), -1, 0)
 		wantKind(t, err, Refused)
-		_, err = r.Tags(t.Context(), repository)
+		_, _, err = r.Tags(t.Context(), repository, "", 0)
 		wantKind(t, err, Refused)
 		_, err = r.Referrers(t.Context(), repository, oci.SHA256.FromBytes(nil), "")
 		wantKind(t, err, Refused)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,36 +21,57 @@ const (
 	maxTags  = 100_000
 )
 
-// Tags lists a repository's tags, in the registry's order. Names that no tag may have are left out.
-func (r *Registry) Tags(ctx context.Context, repository string) ([]string, error) {
+// Tags lists a repository's tags that come after one, in the registry's order: at most n, or all if n is 0. more tells whether there are
+// others behind. Names that no tag may have are left out. A registry that cannot begin in the middle sends all of them.
+func (r *Registry) Tags(ctx context.Context, repository, after string, n int) (tags []string, more bool, err error) {
 	doing := "list tags of " + repository
 	if err := oci.CheckRepository(repository); err != nil {
-		return nil, r.fail(Refused, "list tags", err)
+		return nil, false, r.fail(Refused, "list tags", err)
 	}
-	first := r.address(repository, "tags", "list")
-	first.RawQuery = "n=" + strconv.Itoa(pageSize)
-	var out []string
-	err := r.pages(ctx, query{doing: doing, url: first, repository: repository, accept: "application/json"}, func(raw []byte, _ http.Header) error {
-		var page struct {
-			Tags []string `json:"tags"`
+	first, form := r.address(repository, "tags", "list"), url.Values{"n": {strconv.Itoa(pageSize)}}
+	if n > 0 {
+		form.Set("n", strconv.Itoa(min(n, pageSize)))
+	}
+	if after != "" {
+		form.Set("last", after)
+	}
+	first.RawQuery = form.Encode()
+	q := query{doing: doing, url: first, repository: repository, accept: "application/json"}
+	err = r.pages(ctx, q, func(raw []byte, _ http.Header, last bool) (enough bool, err error) {
+		page, err := readTags(raw, after)
+		if err != nil {
+			return false, r.fail(ErrorPage, doing, err)
 		}
-		if err := json.Unmarshal(raw, &page); err != nil {
-			return r.fail(ErrorPage, doing, fmt.Errorf("read the list: %w", err))
+		tags = append(tags, page...)
+		if n > 0 && len(tags) >= n {
+			more = len(tags) > n || !last
+			tags = tags[:n]
+			return true, nil
 		}
-		for _, tag := range page.Tags {
-			if oci.CheckTag(tag) == nil {
-				out = append(out, tag)
-			}
+		if len(tags) > maxTags {
+			return false, r.failf(Refused, doing, "it has more than %d tags", maxTags)
 		}
-		if len(out) > maxTags {
-			return r.failf(Refused, doing, "it has more than %d tags", maxTags)
-		}
-		return nil
+		return false, nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return out, nil
+	return tags, more, nil
+}
+
+// readTags reads a page of tags. What comes up to the tag that was asked to be passed is left out: a registry that does not understand
+// that sends it.
+func readTags(raw []byte, after string) ([]string, error) {
+	var page struct {
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(raw, &page); err != nil {
+		return nil, fmt.Errorf("read the list: %w", err)
+	}
+	if after != "" {
+		page.Tags = page.Tags[slices.Index(page.Tags, after)+1:]
+	}
+	return slices.DeleteFunc(page.Tags, func(tag string) bool { return oci.CheckTag(tag) != nil }), nil
 }
 
 // Referrers lists what refers to a manifest: signatures, attestations. artifactType "" means all. A registry without the referrers API is
@@ -64,13 +86,13 @@ func (r *Registry) Referrers(ctx context.Context, repository string, subject oci
 		first.RawQuery = url.Values{"artifactType": {artifactType}}.Encode()
 	}
 	var all []oci.Descriptor
-	err := r.pages(ctx, query{doing: doing, url: first, repository: repository, accept: oci.MediaTypeIndex}, func(raw []byte, h http.Header) error {
+	err := r.pages(ctx, query{doing: doing, url: first, repository: repository, accept: oci.MediaTypeIndex}, func(raw []byte, h http.Header, _ bool) (enough bool, err error) {
 		index, err := oci.ParseManifest(contentType(h), raw)
 		if err != nil || !oci.IsIndex(index.MediaType) {
-			return r.fail(ErrorPage, doing, errors.Join(errors.New("it is no index"), err))
+			return false, r.fail(ErrorPage, doing, errors.Join(errors.New("it is no index"), err))
 		}
 		all = append(all, index.Manifests...)
-		return nil
+		return false, nil
 	})
 	if errors.Is(err, NotFound) || errors.Is(err, Unexpected) || errors.Is(err, ErrorPage) {
 		all, err = r.referrersByTag(ctx, repository, subject)
@@ -105,25 +127,18 @@ func ofType(all []oci.Descriptor, artifactType string) []oci.Descriptor {
 	return out
 }
 
-// pages asks for a list, page after page. The next page lies where the first did: only the query of its address is taken.
-func (r *Registry) pages(ctx context.Context, q query, take func([]byte, http.Header) error) error {
+// pages asks for a list, page after page, until take has enough or the last one is there. The next page lies where the first did: only
+// the query of its address is taken.
+func (r *Registry) pages(ctx context.Context, q query, take func(raw []byte, h http.Header, last bool) (enough bool, err error)) error {
 	q.method = http.MethodGet
 	for range maxPages {
-		resp, err := r.do(ctx, q)
+		raw, h, err := r.document(ctx, q)
 		if err != nil {
 			return err
 		}
-		raw, err := r.readDocument(q.doing, resp)
-		resp.Body.Close()
-		if err != nil {
+		next, more := nextPage(h.Values("Link"))
+		if enough, err := take(raw, h, !more); err != nil || enough || !more {
 			return err
-		}
-		if err := take(raw, resp.Header); err != nil {
-			return err
-		}
-		next, more := nextPage(resp.Header.Values("Link"))
-		if !more {
-			return nil
 		}
 		page := *q.url
 		page.RawQuery = next

@@ -35,12 +35,38 @@ func TestTenThousandTags(t *testing.T) {
 		}
 		json.NewEncoder(w).Encode(map[string]any{"name": "team/app", "tags": page})
 	})
-	got, err := client(t, reg, Config{}).Tags(t.Context(), "team/app")
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%d tags, %v", len(got), err)
+	r := client(t, reg, Config{})
+	got, more, err := r.Tags(t.Context(), "team/app", "", 0)
+	if err != nil || more || !slices.Equal(got, want) {
+		t.Errorf("%d tags, more: %v, %v", len(got), more, err)
 	}
 	if n := len(requests.all()); n != 11 {
 		t.Errorf("asked for %d pages, want 11", n)
+	}
+	got, more, err = r.Tags(t.Context(), "team/app", "v04999", 2500)
+	if err != nil || !more || !slices.Equal(got, want[5000:7500]) {
+		t.Errorf("a part: %d tags, more: %v, %v", len(got), more, err)
+	}
+	got, more, err = r.Tags(t.Context(), "team/app", "v09989", 10)
+	if err != nil || more || !slices.Equal(got, want[9990:]) {
+		t.Errorf("the last part: %v, more: %v, %v", got, more, err)
+	}
+}
+
+// TestTagsFromTheBeginning: a registry that always sends all gives the same.
+func TestTagsFromTheBeginning(t *testing.T) {
+	reg, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"tags":["a","b","c","d"]}`) })
+	r := client(t, reg, Config{})
+	for _, test := range []struct {
+		after string
+		n     int
+		want  string
+		more  bool
+	}{{"", 0, "a b c d", false}, {"", 2, "a b", true}, {"b", 1, "c", true}, {"b", 2, "c d", false}, {"d", 2, "", false}} {
+		got, more, err := r.Tags(t.Context(), "team/app", test.after, test.n)
+		if err != nil || more != test.more || strings.Join(got, " ") != test.want {
+			t.Errorf("%d after %q: got %v, more: %v, %v; want %+v", test.n, test.after, got, more, err, test)
+		}
 	}
 }
 
@@ -75,7 +101,7 @@ func TestBadLists(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			reg, requests := serve(t, test.handler)
-			tags, err := client(t, reg, Config{}).Tags(t.Context(), "team/app")
+			tags, _, err := client(t, reg, Config{}).Tags(t.Context(), "team/app", "", 0)
 			wantKind(t, err, test.want)
 			if n := len(requests.all()); tags != nil || n > test.most {
 				t.Errorf("%d tags after %d requests", len(tags), n)
@@ -83,7 +109,7 @@ func TestBadLists(t *testing.T) {
 		})
 	}
 	reg, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"name":"team/app","tags":null}`) })
-	if tags, err := client(t, reg, Config{}).Tags(t.Context(), "team/app"); err != nil || len(tags) != 0 {
+	if tags, _, err := client(t, reg, Config{}).Tags(t.Context(), "team/app", "", 0); err != nil || len(tags) != 0 {
 		t.Errorf("got %v, %v", tags, err)
 	}
 }

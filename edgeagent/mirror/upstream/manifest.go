@@ -25,20 +25,15 @@ func (r *Registry) Manifest(ctx context.Context, repository, reference string) (
 	if err != nil {
 		return nil, err
 	}
-	resp, err := r.do(ctx, q)
+	raw, h, err := r.document(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
-	raw, err := r.readDocument(q.doing, resp)
-	if err != nil {
-		return nil, err
-	}
-	digest, err := identify(raw, want, resp.Header.Get("Docker-Content-Digest"))
+	digest, err := identify(raw, want, h.Get("Docker-Content-Digest"))
 	if err != nil {
 		return nil, r.fail(ErrorPage, q.doing, err)
 	}
-	parsed, err := oci.ParseManifest(contentType(resp.Header), raw)
+	parsed, err := oci.ParseManifest(contentType(h), raw)
 	if err != nil {
 		return nil, r.fail(ErrorPage, q.doing, err)
 	}
@@ -97,6 +92,17 @@ func (r *Registry) manifestQuery(method, repository, reference string) (q query,
 	}
 	q.url = r.address(repository, "manifests", reference)
 	return q, want, nil
+}
+
+// document asks for what may be no larger than a manifest.
+func (r *Registry) document(ctx context.Context, q query) ([]byte, http.Header, error) {
+	resp, err := r.do(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := r.readDocument(q.doing, resp)
+	return raw, resp.Header, err
 }
 
 // readDocument reads a body that may not be larger than a manifest, and no further.
