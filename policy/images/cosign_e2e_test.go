@@ -23,7 +23,7 @@ import (
 	"github.com/holdfast-dev/holdfast/test/cosign"
 )
 
-var update = flag.Bool("update", false, "write testdata/cosign.json from what the real cosign signs")
+var update = flag.Bool("update", false, "write "+cosignMadeFile+" from what the real cosign signs")
 
 // command is the real cosign with a folder of keys.
 type command struct {
@@ -156,13 +156,17 @@ func (c *command) formats(r *registry, format string, flags []string) {
 	}
 	r.refused(tr, two, images.SignatureInvalid)
 	r.refused(tr, three, images.SignatureMissing)
-	if format != "referrer" { // cosign 2.6.5 attaches such signatures, and does not find them without a log
-		verify := append([]string{"verify", "--insecure-ignore-tlog", "--key", "build.pub", "--trusted-root", c.emptyRoot()}, flags...)
-		c.must(append(verify, r.name()+"@"+one)...)
-		for _, image := range []string{two, three} {
-			if c.run(append(verify, r.name()+"@"+image)...) == nil {
-				c.t.Fatalf("cosign accepts %s, and we do not", image)
-			}
+	verify := []string{"verify", "--insecure-ignore-tlog", "--key", "build.pub", "--trusted-root", c.emptyRoot()}
+	switch format {
+	case "bundle":
+		verify = append(verify, "--new-bundle-format")
+	case "referrer":
+		verify = append(verify, "--experimental-oci11")
+	}
+	c.must(append(verify, r.name()+"@"+one)...)
+	for _, image := range []string{two, three} {
+		if c.run(append(verify, r.name()+"@"+image)...) == nil {
+			c.t.Fatalf("cosign accepts %s, and we do not", image)
 		}
 	}
 	c.sign("build", r.name()+"@"+two, flags...)
@@ -179,9 +183,17 @@ func (c *command) emptyRoot() string {
 	return file
 }
 
+// TestCosignKinds signs with each kind of key. With -update it keeps what cosign made for TestWhatCosignMade.
 func TestCosignKinds(t *testing.T) {
 	c := startCosign(t)
 	r := startRegistry(t, true)
+	made := cosignMade{Keys: map[string]string{}, Images: map[string]string{}, Stored: map[string]map[string]string{}}
+	r.record = func(kind, name string, data []byte) {
+		if made.Stored[kind] == nil {
+			made.Stored[kind] = map[string]string{}
+		}
+		made.Stored[kind][name] = string(data)
+	}
 	for name, make := range map[string]func() (any, error){
 		"p256":    func() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
 		"p384":    func() (any, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) },
@@ -200,6 +212,13 @@ func TestCosignKinds(t *testing.T) {
 			r.refused(tr, image, images.SignatureMissing)
 			c.sign(name, r.name()+"@"+image, flags...)
 			r.allowed(tr, image)
+			made.Images[image] = name
+		}
+		made.Keys[name] = string(c.public(name)[name])
+	}
+	if *update {
+		if err := os.WriteFile(cosignMadeFile, indented(made), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
