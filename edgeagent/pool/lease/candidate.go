@@ -1,0 +1,315 @@
+package lease
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Fractions of the TTL.
+const (
+	renewals = 4  // a holder renews so often in a TTL
+	patience = 4  // a round of a candidate may take TTL/patience
+	stagger  = 16 // candidates of lower priority wait TTL/stagger longer each
+	repeat   = 16 // a claim is repeated every TTL/repeat
+)
+
+// Tick lets time pass. Next says when it is due again.
+func (c *Core) Tick(now time.Duration) {
+	c.slots = slices.DeleteFunc(c.slots, func(s slot) bool { return s.until <= now })
+	if c.hint.until <= now {
+		c.hint = slot{}
+	}
+	if c.base == nil {
+		return
+	}
+	switch c.phase {
+	case holding:
+		c.tickHolding(now)
+	case probing, asking:
+		if now >= c.round.asked+c.p.TTL/patience {
+			c.abandon(now)
+		}
+	case claiming:
+		c.tickClaiming(now)
+	}
+	if c.phase == idle {
+		c.consider(now)
+	}
+}
+
+// Next is when Tick is due, if nothing else happens before.
+func (c *Core) Next() time.Duration {
+	next := time.Duration(math.MaxInt64)
+	at := func(t time.Duration) {
+		if t != unset {
+			next = min(next, t)
+		}
+	}
+	for _, s := range c.slots {
+		at(s.until)
+	}
+	switch c.phase {
+	case holding:
+		at(c.until)
+		at(c.renewAt)
+		if !c.stopping {
+			at(c.until - c.p.Stop)
+			at(c.leaveBy)
+		}
+	case probing, asking:
+		at(c.round.asked + c.p.TTL/patience)
+	case claiming:
+		at(c.claimAt)
+		at(c.round.asked + c.p.TTL/2)
+	case idle:
+		if c.may() {
+			at(c.campaignAt)
+			at(c.preferAt)
+			if c.hint.Token != 0 {
+				at(c.hint.until)
+			}
+		}
+	}
+	return next
+}
+
+// may says whether this node could hold, as far as its own state goes.
+func (c *Core) may() bool {
+	return !c.unwilling && !c.working && c.base != nil && c.declared().priority(c.p.Self) > 0
+}
+
+// consider begins a campaign if it is this node's turn: nobody holds, or one holds that should not any more.
+func (c *Core) consider(now time.Duration) {
+	if !c.may() {
+		return
+	}
+	holder, busy := c.holder(now)
+	if holder.Token != c.seenHolder.Token || holder.leaving != c.seenHolder.leaving {
+		c.seenHolder, c.preferAt, c.attempts = holder, unset, 0
+	}
+	conf := c.declared()
+	switch {
+	case !busy:
+		c.preferAt = unset
+		if c.campaignAt == unset {
+			c.campaignAt = max(now, c.blocked) + c.spread(conf.rank(c.p.Self, ""))
+		}
+		if now >= c.campaignAt {
+			c.probe(now, nil)
+		}
+	case holder.leaving || conf.priority(c.p.Self) > conf.priority(holder.Holder):
+		c.campaignAt = unset
+		if c.preferAt == unset {
+			c.preferAt = c.takeOverAt(now, holder)
+		}
+		if now >= c.preferAt {
+			c.probe(now, &Grant{Holder: holder.Holder, Token: holder.Token})
+		}
+	default:
+		c.campaignAt, c.preferAt = unset, unset
+	}
+}
+
+// takeOverAt is when to ask a holder that works to hand over: at once from one that leaves, else when this node has been well for a while.
+func (c *Core) takeOverAt(now time.Duration, holder slot) time.Duration {
+	rank := c.declared().rank(c.p.Self, holder.Holder)
+	if holder.leaving {
+		return now + c.spread(rank)
+	}
+	return max(now, c.steadyAt) + c.spread(rank)
+}
+
+func (c *Core) spread(rank int) time.Duration {
+	return time.Duration(rank)*c.p.TTL/stagger + c.upTo(c.p.TTL/stagger)
+}
+
+func (c *Core) upTo(d time.Duration) time.Duration {
+	return time.Duration(c.p.Rand.Int64N(int64(d) + 1))
+}
+
+// holder is who holds as far as this node can tell: by its own vote, else by what others said.
+func (c *Core) holder(now time.Duration) (slot, bool) {
+	for _, s := range slices.Backward(c.slots) {
+		if s.Holder != c.p.Self && s.until > now {
+			return s, true
+		}
+	}
+	if c.hint.Token != 0 && c.hint.until > now {
+		return c.hint, true
+	}
+	return slot{}, false
+}
+
+func (c *Core) probe(now time.Duration, after *Grant) {
+	c.phase, c.campaignAt, c.preferAt, c.hint = probing, unset, unset, slot{}
+	c.ask(now, after)
+}
+
+// ask begins a round: the same question to every voter of every configuration that may be in use, and to those of the next.
+func (c *Core) ask(now time.Duration, after *Grant) {
+	c.nonce++
+	c.round = round{nonce: c.nonce, after: after, configurations: c.inUse(now), asked: now, granted: map[string]bool{}, answered: map[string]bool{}}
+	m := Message{Kind: KindAsk, Nonce: c.nonce, Probe: c.phase == probing, Renew: c.phase == holding, TTL: c.p.TTL, After: after, Leaving: c.leaving(now)}
+	if c.phase != probing {
+		m.Token = c.held
+	}
+	for _, conf := range c.round.configurations {
+		m.Configurations = append(m.Configurations, c.id(conf))
+	}
+	for _, name := range c.Peers() {
+		c.send(name, m)
+	}
+	c.onAnswer(now, c.p.Self, c.answerAsk(now, c.p.Self, m))
+}
+
+// inUse are the configurations whose majorities are needed, with the declared one once enough voters know it.
+func (c *Core) inUse(now time.Duration) []Configuration {
+	if next := c.declared(); next.Generation > c.newestStarted() && c.knownToMost(now, next) {
+		return c.chain(next)
+	}
+	return c.chain(Configuration{})
+}
+
+// chain is the base, what was started, and a next one if it is newer. Where nodes are gone it is every configuration in between: which of them were
+// started may have been written down only where it is lost.
+func (c *Core) chain(next Configuration) []Configuration {
+	newest := max(next.Generation, c.newestStarted())
+	var list, all []Configuration
+	gone := false
+	for _, g := range slices.Sorted(maps.Keys(c.known)) {
+		if g > newest {
+			break
+		}
+		conf := c.known[g]
+		all, gone = append(all, conf), gone || g > c.base.Generation && len(conf.Gone) > 0
+		if g == c.base.Generation || g == next.Generation || slices.ContainsFunc(c.started, func(s Configuration) bool { return s.Generation == g }) {
+			list = append(list, conf)
+		}
+	}
+	if gone {
+		return all
+	}
+	return list
+}
+
+// knownToMost says whether majorities of all configurations would grant under the next one.
+func (c *Core) knownToMost(now time.Duration, next Configuration) bool {
+	return c.most(c.chain(next), now, func(name string) bool { return name == c.p.Self || c.peers[name] >= next.Generation })
+}
+
+// Peers are the nodes that this one must be able to reach, by name. While members change, former ones are among them.
+func (c *Core) Peers() []string {
+	if c.base == nil {
+		return nil
+	}
+	var names []string
+	for _, conf := range c.chain(c.declared()) {
+		for _, v := range conf.Voters {
+			if v.Name != c.p.Self {
+				names = append(names, v.Name)
+			}
+		}
+	}
+	slices.SortFunc(names, strings.Compare)
+	return slices.Compact(names)
+}
+
+// onAnswer counts an answer to the round that runs; others are too late.
+func (c *Core) onAnswer(now time.Duration, from string, m Message) {
+	c.peers[from] = max(c.peers[from], m.Known)
+	if m.Nonce != c.round.nonce || c.phase == idle || c.phase == claiming {
+		return
+	}
+	c.round.answered[from] = true
+	if _, last := tokens(c.round.configurations[len(c.round.configurations)-1].Generation); m.Token < last {
+		c.seen = max(c.seen, m.Token)
+	}
+	if m.Granted {
+		c.round.granted[from] = true
+	} else {
+		c.learn(m)
+		c.takeHint(now, m)
+	}
+	c.advance(now)
+	if (c.phase == probing || c.phase == asking) && !c.dirty && len(c.round.answered) > len(c.Peers()) {
+		c.abandon(now) // all have answered and it is not enough
+	}
+}
+
+// learn takes over which configurations are in use from a voter that refused because of them.
+func (c *Core) learn(m Message) {
+	before, started := c.base.Generation, len(c.started)
+	if m.Base != nil {
+		if conf, ok := c.find(*m.Base); ok {
+			c.retire(conf)
+		}
+	}
+	for _, id := range m.Started {
+		if conf, ok := c.find(id); ok {
+			c.start(conf)
+		}
+	}
+	c.round.relearn = c.round.relearn || c.base.Generation != before || len(c.started) != started
+}
+
+// takeHint remembers who holds, for a node whose own vote does not tell because the holder does not ask it yet.
+func (c *Core) takeHint(now time.Duration, m Message) {
+	for _, g := range m.Grants {
+		if g.Holder != c.p.Self && g.Token > c.hint.Token {
+			c.hint = slot{Grant: g, until: now + min(m.Wait, c.p.TTL)}
+		}
+	}
+}
+
+// advance goes on when a round is complete. What this node granted itself counts once it is on disk.
+func (c *Core) advance(now time.Duration) {
+	if c.dirty || c.phase == idle || !c.complete() {
+		return
+	}
+	switch c.phase {
+	case probing:
+		c.phase = asking
+		first, _ := tokens(c.round.configurations[len(c.round.configurations)-1].Generation)
+		c.last = max(first, c.seen, c.token, c.last) + 1
+		c.held, c.yielded = c.last, false
+		c.ask(now, c.round.after)
+	case asking:
+		if c.round.after == nil || c.yielded {
+			c.hold(now)
+			return
+		}
+		c.phase, c.claimAt = claiming, now
+		c.tickClaiming(now)
+	case holding:
+		c.until = max(c.until, c.round.asked+c.p.use())
+		c.settle()
+	}
+}
+
+func (c *Core) complete() bool {
+	return c.most(c.round.configurations, c.round.asked, func(name string) bool { return c.round.granted[name] })
+}
+
+// abandon gives a round up. Its token is over, and its voters are told so that others need not wait.
+func (c *Core) abandon(now time.Duration) {
+	if c.phase != probing {
+		c.over(c.held)
+	}
+	c.attempts = min(c.attempts+1, 4)
+	wait := c.p.TTL/stagger + c.upTo(c.p.TTL/8<<c.attempts)
+	if c.round.relearn {
+		wait = c.upTo(c.p.TTL / stagger)
+	}
+	c.phase, c.campaignAt, c.preferAt = idle, now+wait, now+wait
+}
+
+// over tells all voters, this one too, that a token of this node will not be used again.
+func (c *Core) over(token uint64) {
+	for _, name := range c.Peers() {
+		c.send(name, Message{Kind: KindRelease, Token: token})
+	}
+	c.release(c.p.Self, token)
+}
