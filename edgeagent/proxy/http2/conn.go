@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ const (
 type conn struct {
 	srv     *server
 	hs      *http.Server
-	nc      *tls.Conn
+	nc      transport
 	tls     *tls.ConnectionState
 	remote  string
 	handler http.Handler
@@ -65,10 +66,16 @@ type ending struct {
 
 var errClosed = errors.New("the connection is closed")
 
-func newConn(s *server, hs *http.Server, tc *tls.Conn, handler http.Handler, base context.Context) *conn {
-	state := tc.ConnectionState()
+// transport is what a connection needs of TLS.
+type transport interface {
+	net.Conn
+	// CloseWrite ends this side.
+	CloseWrite() error
+}
+
+func newConn(s *server, hs *http.Server, nc transport, state *tls.ConnectionState, handler http.Handler, base context.Context) *conn {
 	c := &conn{
-		srv: s, hs: hs, nc: tc, tls: &state, remote: tc.RemoteAddr().String(), handler: handler, base: base,
+		srv: s, hs: hs, nc: nc, tls: state, remote: nc.RemoteAddr().String(), handler: handler, base: base,
 		turn: make(chan struct{}, 1), streams: map[uint32]*stream{}, received: int64(s.cfg.ConnWindow),
 	}
 	c.br = bufio.NewReaderSize(source{c}, readBuffer)

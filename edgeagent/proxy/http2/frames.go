@@ -181,35 +181,41 @@ func (c *conn) settings(f *frames.SettingsFrame) error {
 	if err := c.calm.cheap(); err != nil || f.IsAck() {
 		return err
 	}
-	if f.NumSettings() > 100 || f.HasDuplicates() {
-		return connError{frames.ErrCodeProtocol, "too many settings"}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := f.ForeachSetting(c.setting); err != nil {
+	initial := c.initial
+	err := f.ForeachSetting(func(s frames.Setting) error {
+		switch s.ID {
+		case frames.SettingHeaderTableSize:
+			c.enc.SetMaxDynamicTableSize(min(s.Val, tableSize))
+		case frames.SettingInitialWindowSize:
+			initial = int64(s.Val)
+		}
+		return s.Valid()
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.resize(initial); err != nil {
 		return err
 	}
 	c.appendSettingsAck()
 	return c.bounded()
 }
 
-func (c *conn) setting(s frames.Setting) error {
-	if err := s.Valid(); err != nil {
-		return err
+// resize gives every stream another window. The lock is held.
+func (c *conn) resize(initial int64) error {
+	grown := initial - c.initial
+	if grown == 0 {
+		return nil
 	}
-	switch s.ID {
-	case frames.SettingHeaderTableSize:
-		c.enc.SetMaxDynamicTableSize(min(s.Val, tableSize))
-	case frames.SettingInitialWindowSize:
-		grown := int64(s.Val) - c.initial
-		c.initial = int64(s.Val)
-		for _, st := range c.streams {
-			if st.window += grown; st.window > maxWindow {
-				return connError{frames.ErrCodeFlowControl, "a window is larger than allowed"}
-			}
-			if grown > 0 {
-				signal(st.wake)
-			}
+	c.initial = initial
+	for _, st := range c.streams {
+		if st.window += grown; st.window > maxWindow {
+			return connError{frames.ErrCodeFlowControl, "a window is larger than allowed"}
+		}
+		if grown > 0 {
+			signal(st.wake)
 		}
 	}
 	return nil

@@ -79,7 +79,8 @@ func (s *server) serve(hs *http.Server, tc *tls.Conn, handler http.Handler) {
 	if h, ok := handler.(interface{ BaseContext() context.Context }); ok {
 		base = h.BaseContext()
 	}
-	c := newConn(s, hs, tc, handler, base)
+	state := tc.ConnectionState()
+	c := newConn(s, hs, tc, &state, handler, base)
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	down := s.down
