@@ -203,7 +203,12 @@ func (p *proxyPart) document(path string) []byte {
 	if err != nil || !ok {
 		return nil
 	}
-	return d.Body
+	raw, err := d.Plain()
+	if err != nil {
+		p.log.Warn("read a kept document", "path", path, "err", err)
+		return nil
+	}
+	return raw
 }
 
 // newest is the clock, or the newest time the node has evidence of.

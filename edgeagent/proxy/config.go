@@ -51,6 +51,8 @@ type Store interface {
 	Scopes(identity string, r scope.Resource) []scope.Info
 	Document(identity, path string) (scope.Document, bool, error)
 	PutDocument(identity, path string, d scope.Document)
+	// ConfirmDocument says that upstream still has a document as it is kept.
+	ConfirmDocument(identity, path string)
 }
 
 // Rewriter is what this node sees differently; *rewrite.Rewriter is the one that is used.

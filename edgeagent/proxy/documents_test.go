@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"compress/gzip"
 	"fmt"
 	"net/http"
 	"strings"
@@ -17,7 +18,10 @@ import (
 )
 
 // discovery is what an API server offers.
-type discovery struct{ full, unchanged atomic.Int64 }
+type discovery struct{ full, unchanged, schemas atomic.Int64 }
+
+// schema is a document that is long enough to be kept compressed.
+var schema = `{"schema":"` + strings.Repeat("0123456789abcdef", 10000) + `"}`
 
 func (d *discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -39,6 +43,18 @@ func (d *discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body = `{"kind":"APIGroupList","groups":[{"versions":[{"groupVersion":"apps/v1"}]},{"versions":[{"groupVersion":"example.com/v1"},{"groupVersion":"example.com/v2"}]}]}`
 	case "/openapi/v3":
 		body = `{"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1?hash=A"}}}`
+	case "/openapi/v3/api/v1":
+		d.schemas.Add(1)
+		body = schema
+	case "/openapi/v2":
+		body = schema
+		if r.Header.Get("Accept-Encoding") == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			defer z.Close()
+			z.Write([]byte(body))
+			return
+		}
 	}
 	w.Write([]byte(body))
 }
@@ -53,6 +69,12 @@ func TestPrefetch(t *testing.T) {
 			return ok
 		})
 	}
+	for _, path := range []string{"/openapi/v3/api/v1", "/openapi/v2"} {
+		d, _, _ := s.store.Document("", path+" application/json")
+		if raw, err := d.Plain(); err != nil || string(raw) != schema || !d.Gzipped || len(d.Body) > len(schema)/10 {
+			t.Errorf("%s: %d bytes are kept in %d, %v", path, len(raw), len(d.Body), err)
+		}
+	}
 	const groups = "/apis application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 	before, _, _ := s.store.Document("", groups)
 	c := s.client(true)
@@ -61,6 +83,43 @@ func TestPrefetch(t *testing.T) {
 	}
 	if after, ok, _ := s.store.Document("", groups); !ok || before.ETag != `"1"` || len(after.Body) == 0 || d.full.Load() != 1 {
 		t.Errorf("the document is %+v, sent %d times", after, d.full.Load())
+	}
+}
+
+// TestPrefetchAgain: what was kept before the proxy was started anew is confirmed, not sent again. Under a hash there is nothing to ask.
+func TestPrefetchAgain(t *testing.T) {
+	d := &discovery{}
+	before := start(t, d, nil)
+	const last, schemaAt = "/openapi/v2 application/json", "/openapi/v3/api/v1 application/json"
+	eventually(t, 10*time.Second, "all is kept", func() bool { _, ok, _ := before.store.Document("", last); return ok })
+	began := time.Now()
+	start(t, d, func(c *proxy.Config) { c.Store = before.store })
+	eventually(t, 10*time.Second, "all is confirmed", func() bool {
+		d, _, _ := before.store.Document("", last)
+		return d.Read.After(began)
+	})
+	if d.full.Load() != 1 || d.unchanged.Load() != 1 || d.schemas.Load() != 1 {
+		t.Errorf("sent %d and %d times, unchanged %d times", d.full.Load(), d.schemas.Load(), d.unchanged.Load())
+	}
+	if after, _, _ := before.store.Document("", schemaAt); !after.Read.After(began) || !after.Gzipped {
+		t.Errorf("the document under a hash is of %s, begun %s", after.Read, began)
+	}
+}
+
+// TestTooLongDocument: what is not kept is passed on all the same, and is forgotten.
+func TestTooLongDocument(t *testing.T) {
+	const length = 17 << 20
+	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for range length >> 20 {
+			w.Write(make([]byte, 1<<20))
+		}
+	}), func(c *proxy.Config) { c.Spread = time.Hour })
+	if _, body := s.do(s.client(true), "GET", "/openapi/v2", ""); len(body) != length {
+		t.Errorf("got %d bytes", len(body))
+	}
+	if d, ok, _ := s.store.Document("", "/openapi/v2 application/json"); ok {
+		t.Errorf("%d bytes are kept", len(d.Body))
 	}
 }
 

@@ -154,6 +154,15 @@ func (s *store) PutDocument(identity, path string, d scope.Document) {
 	s.docs[identity+" "+path] = d
 }
 
+func (s *store) ConfirmDocument(identity, path string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.docs[identity+" "+path]
+	d.Read = time.Now()
+	s.docs[identity+" "+path] = d
+	s.note("confirm %s", path)
+}
+
 // names gives the names that a scope holds, in order, and its version.
 func (s *store) names(key scope.Key) (version, names string) {
 	s.mu.Lock()

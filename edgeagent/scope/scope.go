@@ -102,15 +102,6 @@ func Older(a, b string) (older, ok bool) {
 	return x < y, err1 == nil && err2 == nil
 }
 
-// Document is an answer that is kept whole, by its URL: discovery, OpenAPI, /version, a Table that cannot be made anew.
-type Document struct {
-	// ContentType is the answer's, with its parameters. ETag is "" if upstream sent none.
-	ContentType, ETag string
-	Body              []byte
-	// Read is when upstream last confirmed it. Wall clock.
-	Read time.Time
-}
-
 // Queued is a value that waits in the outbox.
 type Queued struct {
 	Key   string

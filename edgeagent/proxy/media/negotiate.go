@@ -48,7 +48,7 @@ func Negotiate(r *http.Request, req request.Request, native scope.Encoding) (For
 		}
 	}
 	f.Pretty = f.Encoding == scope.JSON && !f.YAML && !f.Stream && (f.Pretty || pretty(r))
-	f.Gzip = !f.Stream && takesGzip(r.Header.Get("Accept-Encoding"))
+	f.Gzip = !f.Stream && TakesGzip(r.Header.Get("Accept-Encoding"))
 	return f, nil
 }
 
@@ -224,8 +224,8 @@ func pretty(r *http.Request) bool {
 	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
 }
 
-// takesGzip reads Accept-Encoding as kube-apiserver does: a coding with a quality is none.
-func takesGzip(accept string) bool {
+// TakesGzip reads Accept-Encoding as kube-apiserver does: a coding with a quality is none.
+func TakesGzip(accept string) bool {
 	for coding := range strings.SplitSeq(accept, ",") {
 		if coding = strings.TrimSpace(coding); coding == "gzip" || coding == "*" {
 			return true

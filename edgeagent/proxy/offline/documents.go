@@ -1,13 +1,16 @@
 package offline
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"sort"
 	"strings"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/media"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
@@ -147,29 +150,48 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, identity stri
 			return false, fmt.Errorf("read %s: %w", r.URL.Path, err)
 		}
 		if ok {
-			h.writeDocument(w, r, d)
-			return true, nil
+			err := h.writeDocument(w, r, d)
+			return err == nil, err
 		}
 	}
 	return false, nil
 }
 
-func (h *Handler) writeDocument(w http.ResponseWriter, r *http.Request, d scope.Document) {
+// writeDocument sends a document compressed to who takes it so, if it is kept so.
+func (h *Handler) writeDocument(w http.ResponseWriter, r *http.Request, d scope.Document) error {
+	zipped := d.Gzipped && media.TakesGzip(r.Header.Get("Accept-Encoding"))
+	body := io.Reader(bytes.NewReader(d.Body))
+	if !zipped {
+		var err error
+		if body, err = d.Reader(); err != nil {
+			return fmt.Errorf("read %s: %w", r.URL.Path, err)
+		}
+	}
 	h.age(w, d.Read)
 	head := w.Header()
 	head.Set("Vary", "Accept")
+	if d.Gzipped {
+		head.Set("Vary", "Accept, Accept-Encoding")
+	}
 	if d.ETag != "" {
 		head.Set("ETag", d.ETag)
 		if matches(r.Header.Get("If-None-Match"), d.ETag) {
 			w.WriteHeader(http.StatusNotModified)
-			return
+			return nil
 		}
 	}
 	head.Set("Content-Type", d.ContentType)
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(d.Body)
+	if zipped {
+		head.Set("Content-Encoding", "gzip")
 	}
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	if _, err := io.Copy(w, body); err != nil {
+		panic(http.ErrAbortHandler) // the client is gone, or must see that the answer is not complete
+	}
+	return nil
 }
 
 // matches tells whether an If-None-Match names an ETag.

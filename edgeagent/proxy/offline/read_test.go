@@ -1,6 +1,9 @@
 package offline_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -273,6 +276,24 @@ func TestDocuments(t *testing.T) {
 	}
 	if resp, _ := r("/openapi/v3/apis/apps/v1?hash=2", "application/json"); resp.StatusCode != 503 {
 		t.Errorf("another hash: got %d", resp.StatusCode)
+	}
+	// What is kept compressed goes out so to who takes it.
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	fmt.Fprint(z, "long schema")
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.PutDocument("", "/openapi/v3 application/json", scope.Document{ContentType: "application/json", Body: zipped.Bytes(), Gzipped: true, Read: epoch})
+	for encoding, want := range map[string]string{"gzip": zipped.String(), "identity": "long schema", "br": "long schema"} {
+		resp, body := s.ask(t, "anyone", "GET", "/openapi/v3", "", "Accept", "application/json", "Accept-Encoding", encoding)
+		if body != want || (resp.Header.Get("Content-Encoding") == "gzip") != (encoding == "gzip") || resp.Header.Get("Vary") != "Accept, Accept-Encoding" {
+			t.Errorf("%s: got %q, %v", encoding, body, resp.Header)
+		}
+	}
+	s.PutDocument("", "/openapi/v3 application/json", scope.Document{ContentType: "application/json", Body: []byte("not compressed"), Gzipped: true, Read: epoch})
+	if resp, body := s.ask(t, "anyone", "GET", "/openapi/v3", "", "Accept", "application/json", "Accept-Encoding", "identity"); resp.StatusCode != 503 {
+		t.Errorf("one that cannot be decompressed: %d %s", resp.StatusCode, body)
 	}
 	if _, _, ok := s.handler.Document(httpGet("/metrics"), parse(t, httpGet("/metrics")), caller("anyone"), "text/plain"); ok {
 		t.Error("/metrics would be kept")

@@ -201,7 +201,8 @@ func TestDocumentsAndTokens(t *testing.T) {
 		flush(t, c)
 	}
 	c.PutDocument(node, "/too-long", Document{Body: make([]byte, 10001)})
-	c.PutDocument("other", "/doc5", Document{Body: []byte("other's")})
+	c.PutDocument("other", "/doc5", Document{Body: []byte("other's"), Gzipped: true})
+	c.ConfirmDocument("other", "/doc5")
 	c.PutDocument(node, "/api/v1/secrets?as=Table", Document{Body: []byte("names of secrets")})
 	c.PutToken("t", []byte("token"))
 	c.PutToken("gone", []byte("token"))
@@ -221,7 +222,7 @@ func TestDocumentsAndTokens(t *testing.T) {
 		if !ok || err != nil || !bytes.Equal(d.Body, body(5)) || d.ETag != "5" || d.ContentType != "t" || d.Read.IsZero() {
 			t.Fatal(when, ok, err, d.ETag)
 		}
-		if d, ok, err := c.Document("other", "/doc5"); !ok || err != nil || string(d.Body) != "other's" {
+		if d, ok, err := c.Document("other", "/doc5"); !ok || err != nil || string(d.Body) != "other's" || !d.Gzipped {
 			t.Fatal(when, ok, err)
 		}
 		if _, ok, err := c.Document(node, "/too-long"); ok || err != nil {
@@ -238,6 +239,16 @@ func TestDocumentsAndTokens(t *testing.T) {
 		t.Fatal("a document about Secrets can be read in the file")
 	}
 	before := commits(t, dir)
+	began := time.Now()
+	c.ConfirmDocument(node, "/doc5")
+	c.ConfirmDocument(node, "/never-was")
+	flush(t, c)
+	if d, ok, err := c.Document(node, "/doc5"); !ok || err != nil || d.Read.Before(began) || !bytes.Equal(d.Body, body(5)) || commits(t, dir) != before {
+		t.Fatal("a document was not confirmed, or was written", ok, err, d.Read)
+	}
+	if _, ok, _ := c.Document(node, "/never-was"); ok {
+		t.Fatal("a document came from nothing")
+	}
 	c.PutDocument(node, "/doc5", Document{})
 	flush(t, c)
 	if _, ok, _ := c.Document(node, "/doc5"); ok || commits(t, dir) == before {

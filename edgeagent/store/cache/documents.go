@@ -55,6 +55,27 @@ func (c *Cache) PutDocument(identity, path string, d Document) {
 	signal(c.wake)
 }
 
+// ConfirmDocument notes that upstream still has a document as it is kept. It is remembered in memory: a document is written only if it
+// changed.
+func (c *Cache) ConfirmDocument(identity, path string) {
+	at := c.seal.name("document", identity, path)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	now := c.confirmed()
+	if d := c.documents.pending[at]; d != nil {
+		again := *d // a reader may have the old one
+		again.Read = now
+		c.documents.pending[at] = &again
+	}
+	if info, ok := c.documents.index[at]; ok {
+		info.read, info.used = now, now.Unix()
+		c.documents.index[at] = info
+	}
+}
+
 func docSize(d *Document) int64 {
 	if d == nil {
 		return 0
@@ -92,7 +113,11 @@ func (c *Cache) Document(identity, path string) (Document, bool, error) {
 	}
 	defer tx.Rollback()
 	var d Document
-	err = bolt.Guard(func() (err error) { d, err = c.readDocument(tx, at); return err })
+	err = bolt.Guard(func() (err error) {
+		d, err = c.readDocument(tx, at)
+		d.Body = bytes.Clone(d.Body)
+		return err
+	})
 	if err != nil {
 		return Document{}, false, fmt.Errorf("cached document %s: %w", path, err)
 	}
@@ -100,6 +125,7 @@ func (c *Cache) Document(identity, path string) (Document, bool, error) {
 	return d, true, nil
 }
 
+// readDocument gives a document whose Body may be a part of the file, good as long as the transaction.
 func (c *Cache) readDocument(tx *bbolt.Tx, at id) (d Document, err error) {
 	record := getLong(tx.Bucket([]byte(bucketDocuments)), at[:])
 	if record == nil {
@@ -110,7 +136,7 @@ func (c *Cache) readDocument(tx *bbolt.Tx, at id) (d Document, err error) {
 		return d, err
 	}
 	n, raw, err := decodeNote(body)
-	return Document{ContentType: n.ContentType, ETag: n.ETag, Body: bytes.Clone(raw), Read: n.At}, err
+	return Document{ContentType: n.ContentType, ETag: n.ETag, Body: raw, Gzipped: n.Gzipped, Read: n.At}, err
 }
 
 // take hands the pending documents to the writer.
@@ -145,11 +171,11 @@ func (w *writing) documents(taken map[id]*Document) error {
 			}
 			continue
 		}
-		if old, err := w.c.readDocument(w.tx, at); err == nil && old.ETag == d.ETag && old.ContentType == d.ContentType && bytes.Equal(old.Body, d.Body) {
+		if old, err := w.c.readDocument(w.tx, at); err == nil && old.ETag == d.ETag && old.ContentType == d.ContentType && old.Gzipped == d.Gzipped && bytes.Equal(old.Body, d.Body) {
 			continue
 		}
 		key := w.c.documentKey(at)
-		body, err := note{Identity: key[0], Path: key[1], ContentType: d.ContentType, ETag: d.ETag, At: d.Read}.encode(d.Body)
+		body, err := note{Identity: key[0], Path: key[1], ContentType: d.ContentType, ETag: d.ETag, Gzipped: d.Gzipped, At: d.Read}.encode(d.Body)
 		if err != nil {
 			return err
 		}

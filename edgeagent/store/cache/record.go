@@ -230,6 +230,7 @@ type note struct {
 	Path        string    `json:"path,omitempty"`
 	ContentType string    `json:"contentType,omitempty"`
 	ETag        string    `json:"etag,omitempty"`
+	Gzipped     bool      `json:"gzipped,omitempty"`
 	At          time.Time `json:"at"`
 	Seq         uint64    `json:"seq,omitempty"`
 }
