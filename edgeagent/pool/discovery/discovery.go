@@ -5,6 +5,7 @@
 package discovery
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -30,8 +31,17 @@ const (
 	askFirst, askMost = time.Second, 5 * time.Minute
 )
 
-// burst is when a node announces itself after a start or a change: packets get lost, and a bridge's port forwards nothing for 30 s.
-var burst = []time.Duration{300 * time.Millisecond, 4 * time.Second, 40 * time.Second}
+// burst is when a node announces itself after a start or a change: packets get lost, and a bridge's port forwards nothing for 30 s. The first
+// two ask everyone to answer, since the node may have missed what they had to say.
+var burst = []turn{{300 * time.Millisecond, true}, {4 * time.Second, true}, {40 * time.Second, false}}
+
+type turn struct {
+	after time.Duration
+	asks  bool
+}
+
+// everyone stands for all nodes where one is asked for.
+var everyone = identity.Fingerprint(bytes.Repeat([]byte{0xff}, len(identity.Fingerprint{})))
 
 // Link is a network that the node is on. Prefixes are its addresses there, with the length of the network's prefix.
 type Link struct {
@@ -82,12 +92,17 @@ type Discovery struct {
 	// What follows belongs to Run.
 	links    []Link
 	count    uint32
-	due      []time.Time // when to announce, unordered
-	sent     time.Time   // when it was announced last
+	due      []round
+	sent     time.Time // when it was announced last
 	reread   <-chan time.Time
-	wanted   identity.Fingerprint
 	asked    map[identity.Fingerprint]ask
 	speakers map[identity.Fingerprint]*speaker
+}
+
+// round is when to announce, and whom to ask for then.
+type round struct {
+	at     time.Time
+	wanted identity.Fingerprint
 }
 
 // ask is how long a node is not asked for again.
@@ -154,8 +169,12 @@ func (d *Discovery) readLinks(first bool) {
 	d.links = links
 	now := time.Now()
 	d.due = nil
-	for _, after := range burst {
-		d.due = append(d.due, now.Add(after+jitter(after/2)))
+	for _, t := range burst {
+		r := round{at: now.Add(t.after + jitter(t.after/2))}
+		if t.asks {
+			r.wanted = everyone
+		}
+		d.due = append(d.due, r)
 	}
 }
 
@@ -165,7 +184,7 @@ func equalLinks(a, b Link) bool {
 
 // next is when to announce next. Something always is due, at the latest the refresh.
 func (d *Discovery) next() time.Time {
-	next := slices.MinFunc(d.due, time.Time.Compare)
+	next := slices.MinFunc(d.due, func(a, b round) int { return a.at.Compare(b.at) }).at
 	if least := d.sent.Add(minGap); next.Before(least) {
 		return least
 	}
@@ -175,23 +194,30 @@ func (d *Discovery) next() time.Time {
 // soon announces the node within a time, unless it will be anyway.
 func (d *Discovery) soon(within time.Duration) {
 	now := time.Now()
-	if !slices.ContainsFunc(d.due, func(at time.Time) bool { return at.Before(now.Add(within)) }) {
-		d.due = append(d.due, now.Add(jitter(within)))
+	if !slices.ContainsFunc(d.due, func(r round) bool { return r.at.Before(now.Add(within)) }) {
+		d.due = append(d.due, round{at: now.Add(jitter(within))})
 	}
 }
 
 // announce tells every link where this node is there.
 func (d *Discovery) announce() {
 	now := time.Now()
-	d.due = slices.DeleteFunc(d.due, func(at time.Time) bool { return !at.After(now) })
+	var wanted identity.Fingerprint
+	d.due = slices.DeleteFunc(d.due, func(r round) bool {
+		past := !r.at.After(now)
+		if past && wanted != everyone && !r.wanted.IsZero() {
+			wanted = r.wanted
+		}
+		return past
+	})
 	d.sent = now
 	if len(d.due) == 0 { // spread, so that a pool that started as one does not go on announcing as one
-		d.due = append(d.due, now.Add(refresh*4/5+jitter(refresh*2/5)))
+		d.due = append(d.due, round{at: now.Add(refresh*4/5 + jitter(refresh*2/5))})
 	}
 	key := d.cfg.Key()
 	for _, link := range d.links {
 		d.count++
-		a := announcement{instance: d.instance, count: d.count, port: d.cfg.Port, wanted: d.wanted}
+		a := announcement{instance: d.instance, count: d.count, port: d.cfg.Port, wanted: wanted}
 		for _, p := range link.Prefixes {
 			a.addresses = append(a.addresses, p.Addr().WithZone(""))
 		}
@@ -199,14 +225,13 @@ func (d *Discovery) announce() {
 			d.cfg.Log.Debug("an announcement was not sent", "link", link.Name, "error", err)
 		}
 	}
-	d.wanted = identity.Fingerprint{}
 }
 
 // ask puts a question into the next announcement, unless it was asked lately.
 func (d *Discovery) ask(key identity.Fingerprint) {
 	now := time.Now()
 	before := d.asked[key]
-	if d.cfg.Member(key) == "" || now.Before(before.until) || !d.wanted.IsZero() {
+	if d.cfg.Member(key) == "" || now.Before(before.until) {
 		return
 	}
 	for other := range d.asked {
@@ -216,8 +241,7 @@ func (d *Discovery) ask(key identity.Fingerprint) {
 	}
 	delay := min(max(2*before.delay, askFirst), askMost)
 	d.asked[key] = ask{until: now.Add(delay), delay: delay}
-	d.wanted = key
-	d.due = append(d.due, now)
+	d.due = append(d.due, round{at: now, wanted: key})
 }
 
 func jitter(most time.Duration) time.Duration {

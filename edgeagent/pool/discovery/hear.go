@@ -60,7 +60,7 @@ func (d *Discovery) hear(p Packet) {
 }
 
 func (d *Discovery) asksForUs(wanted identity.Fingerprint) bool {
-	return !wanted.IsZero() && (wanted == d.cfg.Key().Fingerprint() || d.cfg.Member(wanted) == d.cfg.Node)
+	return wanted == everyone || !wanted.IsZero() && (wanted == d.cfg.Key().Fingerprint() || d.cfg.Member(wanted) == d.cfg.Node)
 }
 
 // speaker gives what was heard of a member's key. Those of keys that are no member's any more are forgotten, so it is bounded by the pool.

@@ -31,7 +31,7 @@ type announcement struct {
 	// port is the pool's TCP port at each of the addresses.
 	port      uint16
 	addresses []netip.Addr
-	// wanted is the node that is asked to announce itself, zero for none.
+	// wanted is the node that is asked to announce itself, zero for none, or everyone.
 	wanted identity.Fingerprint
 }
 
