@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// Media types and annotations of cosign's signatures.
+// Media types of cosign's signatures.
 const (
-	simpleSigningType   = "application/vnd.dev.cosign.simplesigning.v1+json"
-	signatureAnnotation = "dev.cosignproject.cosign/signature"
-	bundleType          = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	simpleSigningType = "application/vnd.dev.cosign.simplesigning.v1+json"
+	bundleType        = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	// signatureArtifactType is of signatures that cosign attaches as referrers without a bundle.
 	signatureArtifactType = "application/vnd.dev.cosign.artifact.sig.v1+json"
 	// emptyType is what some registries and clients list of a bundle: the type of its manifest's config.
@@ -113,9 +112,9 @@ func (c *check) manifest(ctx context.Context, s *signed, name string, data []byt
 
 // simpleSigning looks at a signature in an annotation, over a payload that is a blob.
 func (c *check) simpleSigning(ctx context.Context, s *signed, where string, layer descriptor) {
-	signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureAnnotation])
+	signature, err := base64.StdEncoding.DecodeString(layer.Annotations.Signature)
 	if err != nil || len(signature) == 0 {
-		s.problem("%s: its annotation %s is no base64", where, signatureAnnotation)
+		s.problem("%s: its annotation dev.cosignproject.cosign/signature is missing or no base64", where)
 		return
 	}
 	payload, ok := c.blobAt(ctx, layer.Digest, maxPayloadBytes)

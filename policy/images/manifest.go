@@ -1,31 +1,63 @@
 package images
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
 
 // descriptor is what is read of an OCI descriptor.
 type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       string            `json:"digest"`
-	ArtifactType string            `json:"artifactType"`
-	Annotations  map[string]string `json:"annotations"`
+	MediaType    string `json:"mediaType"`
+	Digest       string `json:"digest"`
+	ArtifactType string `json:"artifactType"`
+	Annotations  struct {
+		Signature string `json:"dev.cosignproject.cosign/signature"`
+	} `json:"annotations"`
 }
 
 // index is what is read of an image index, manifest of an image manifest.
 type (
 	index struct {
-		Manifests []descriptor `json:"manifests"`
+		Manifests descriptors `json:"manifests"`
 	}
 	manifest struct {
-		Layers []descriptor `json:"layers"`
+		Layers descriptors `json:"layers"`
 	}
 )
+
+// descriptors are read one by one: 4 MiB of "{}," would become a hundred megabytes otherwise.
+type descriptors []descriptor
+
+// maxDescriptors is more than fit into 4 MiB if each has a digest, a type and a size.
+const maxDescriptors = 32 << 10
+
+func (d *descriptors) UnmarshalJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	token, err := dec.Token()
+	if err != nil || token == nil {
+		return err
+	}
+	if token != json.Delim('[') {
+		return errors.New("a list of descriptors is not a list")
+	}
+	for dec.More() {
+		if len(*d) == maxDescriptors {
+			return fmt.Errorf("more than %d descriptors", maxDescriptors)
+		}
+		var one descriptor
+		if err := dec.Decode(&one); err != nil {
+			return err
+		}
+		*d = append(*d, one)
+	}
+	return nil
+}
 
 func parseIndex(data []byte) (index, error) {
 	var i index
