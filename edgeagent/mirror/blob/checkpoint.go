@@ -20,7 +20,7 @@ func (w *Writer) keep() {
 	if !w.journaled && w.offset >= w.s.journalFrom {
 		w.firstJournal()
 	}
-	ahead := w.offset - w.durable
+	ahead := w.offset - max(w.durable, w.tried)
 	if w.pending != nil || ahead < w.s.checkpointBytes && (ahead < w.s.journalFrom || time.Since(w.since) < w.s.checkpointEvery) {
 		return
 	}
@@ -36,7 +36,7 @@ func (w *Writer) firstJournal() {
 }
 
 func (w *Writer) startCheckpoint() {
-	w.since = time.Now()
+	w.since, w.tried = time.Now(), w.offset
 	state, err := stateOf(w.hash)
 	if err != nil {
 		w.s.log.Warn("a download would begin anew after a power cut", "digest", w.digest, "error", err)

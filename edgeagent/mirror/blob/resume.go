@@ -77,7 +77,7 @@ func (w *Writer) resumeWhole() error {
 	}
 	w.s.log.Warn("an unfinished blob is not what was written; fetching it from the beginning", "digest", w.digest, "error", err)
 	w.growth = growth{size: -1}
-	w.ended, w.size, w.offset, w.durable, w.journaled, w.cut = nil, -1, 0, 0, false, false
+	w.ended, w.size, w.offset, w.durable, w.tried, w.journaled, w.cut = nil, -1, 0, 0, 0, false, false
 	if err := w.s.enter(w); err != nil {
 		return err
 	}

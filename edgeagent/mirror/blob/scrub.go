@@ -17,7 +17,7 @@ import (
 // ScrubOptions are how the store is read through in the background.
 type ScrubOptions struct {
 	BytesPerSecond int64         // 0 is as fast as the disk
-	Every          time.Duration // from the end of one pass to the next
+	Every          time.Duration // from the end of one pass to the next; 0 is a week
 	// Corrupt is told of each blob that was damaged; it is in quarantine then and has to be fetched again. It may take its time.
 	Corrupt func(context.Context, *CorruptError)
 }
@@ -42,6 +42,9 @@ type scrub struct {
 // Scrub reads all blobs again and again, at a bounded pace, until the context ends, and goes on where an earlier process stopped. What
 // is damaged goes to quarantine and is told of. One at a time.
 func (s *Store) Scrub(ctx context.Context, o ScrubOptions) error {
+	if o.Every <= 0 {
+		o.Every = 7 * 24 * time.Hour
+	}
 	c := scrub{s: s, o: o, pacer: pacer{perSecond: o.BytesPerSecond}, saved: time.Now()}
 	c.load()
 	for {

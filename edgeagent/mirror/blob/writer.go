@@ -31,6 +31,7 @@ type Writer struct {
 	verified bool  // all bytes are here, and they are what the digest says
 
 	durable   int64 // bytes that were flushed and that the journal on disk counts on
+	tried     int64 // bytes that the last checkpoint was about, whether it went well or not
 	journaled bool  // there is a journal
 	since     time.Time
 	pending   *checkpoint // being flushed
