@@ -22,27 +22,33 @@ const (
 )
 
 // Tags lists a repository's tags that come after one, in the registry's order: at most n, or all if n is 0. more tells whether there are
-// others behind. Names that no tag may have are left out. A registry that cannot begin in the middle sends all of them.
+// others behind. Names that no tag may have are left out. A registry that cannot do it in parts sends all of them, in any order; these
+// are sorted.
 func (r *Registry) Tags(ctx context.Context, repository, after string, n int) (tags []string, more bool, err error) {
-	doing := "list tags of " + repository
+	doing, asked := "list tags of "+repository, pageSize
 	if err := oci.CheckRepository(repository); err != nil {
 		return nil, false, r.fail(Refused, "list tags", err)
 	}
-	first, form := r.address(repository, "tags", "list"), url.Values{"n": {strconv.Itoa(pageSize)}}
 	if n > 0 {
-		form.Set("n", strconv.Itoa(min(n, pageSize)))
+		asked = min(n, pageSize)
 	}
+	first, form := r.address(repository, "tags", "list"), url.Values{"n": {strconv.Itoa(asked)}}
 	if after != "" {
 		form.Set("last", after)
 	}
 	first.RawQuery = form.Encode()
 	q := query{doing: doing, url: first, repository: repository, accept: "application/json"}
 	err = r.pages(ctx, q, func(raw []byte, _ http.Header, last bool) (enough bool, err error) {
-		page, err := readTags(raw, after)
-		if err != nil {
-			return false, r.fail(ErrorPage, doing, err)
+		var page struct {
+			Tags []string `json:"tags"`
 		}
-		tags = append(tags, page...)
+		if err := json.Unmarshal(raw, &page); err != nil {
+			return false, r.fail(ErrorPage, doing, fmt.Errorf("read the list: %w", err))
+		}
+		if last && tags == nil {
+			page.Tags = cutTags(page.Tags, after, asked)
+		}
+		tags = append(tags, slices.DeleteFunc(page.Tags, func(tag string) bool { return oci.CheckTag(tag) != nil })...)
 		if n > 0 && len(tags) >= n {
 			more = len(tags) > n || !last
 			tags = tags[:n]
@@ -59,19 +65,18 @@ func (r *Registry) Tags(ctx context.Context, repository, after string, n int) (t
 	return tags, more, nil
 }
 
-// readTags reads a page of tags. What comes up to the tag that was asked to be passed is left out: a registry that does not understand
-// that sends it.
-func readTags(raw []byte, after string) ([]string, error) {
-	var page struct {
-		Tags []string `json:"tags"`
+// cutTags makes the part that was asked for of a list that came at once. A registry that sends the tag that was to be passed, or more than it
+// was asked for, does not understand parts, as Docker's own up to 2.8.
+func cutTags(all []string, after string, asked int) []string {
+	slices.Sort(all)
+	if after == "" || len(all) <= asked && !slices.Contains(all, after) {
+		return all
 	}
-	if err := json.Unmarshal(raw, &page); err != nil {
-		return nil, fmt.Errorf("read the list: %w", err)
+	begin, found := slices.BinarySearch(all, after)
+	if found {
+		begin++
 	}
-	if after != "" {
-		page.Tags = page.Tags[slices.Index(page.Tags, after)+1:]
-	}
-	return slices.DeleteFunc(page.Tags, func(tag string) bool { return oci.CheckTag(tag) != nil }), nil
+	return all[begin:]
 }
 
 // Referrers lists what refers to a manifest: signatures, attestations. artifactType "" means all. A registry without the referrers API is

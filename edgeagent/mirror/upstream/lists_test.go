@@ -55,14 +55,14 @@ func TestTenThousandTags(t *testing.T) {
 
 // TestTagsFromTheBeginning: a registry that always sends all gives the same.
 func TestTagsFromTheBeginning(t *testing.T) {
-	reg, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"tags":["a","b","c","d"]}`) })
+	reg, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"tags":["d","b","a","c"]}`) })
 	r := client(t, reg, Config{})
 	for _, test := range []struct {
 		after string
 		n     int
 		want  string
 		more  bool
-	}{{"", 0, "a b c d", false}, {"", 2, "a b", true}, {"b", 1, "c", true}, {"b", 2, "c d", false}, {"d", 2, "", false}} {
+	}{{"", 0, "a b c d", false}, {"", 2, "a b", true}, {"b", 1, "c", true}, {"b", 2, "c d", false}, {"d", 2, "", false}, {"bb", 3, "c d", false}} {
 		got, more, err := r.Tags(t.Context(), "team/app", test.after, test.n)
 		if err != nil || more != test.more || strings.Join(got, " ") != test.want {
 			t.Errorf("%d after %q: got %v, more: %v, %v; want %+v", test.n, test.after, got, more, err, test)
