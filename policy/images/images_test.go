@@ -1,6 +1,7 @@
 package images_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -11,6 +12,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/big"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -243,7 +245,7 @@ func TestClaims(t *testing.T) {
 		"no digest":      {strings.Replace(good, image, "", 1), `it is over another image: ""`},
 		"twice":          {strings.Replace(good, `"image":`, `"image":{},"image":`, 1), `key "image" stands twice`},
 		"another case":   {strings.Replace(good, `"image":`, `"Image":{},"image":`, 1), `key "image" stands twice`},
-		"a folded case":  {strings.Replace(good, `"docker-manifest-digest":`, `"docKer-manifest-digest":"","docker-manifest-digest":`, 1), `stands twice`},
+		"a folded case":  {strings.Replace(good, `"docker-manifest-digest":`, "\"docker-manifest-dige\u017ft\":\"\",\"docker-manifest-digest\":", 1), `stands twice`},
 		"something more": {good + "{}", "something follows it"},
 		"no JSON":        {"sha256", "no plain JSON"},
 		"deep":           {strings.Repeat("[", 1000), "nested too deeply"},
@@ -386,6 +388,57 @@ func TestTooMany(t *testing.T) {
 	if m.reads > 300 {
 		t.Fatalf("%d reads", m.reads)
 	}
+}
+
+// TestManyParents: of the indexes that may list an image the first sixteen are looked at.
+func TestManyParents(t *testing.T) {
+	key := anySigner(t)
+	tr := trustOf(t, map[string]signer{"build": key}, trust.Image{})
+	m := newMemory()
+	image := m.image("a")
+	for i := range 17 {
+		m.index(image, m.image(strings.Repeat("x", i)))
+	}
+	parents := m.parents[image]
+	places["tag"](m, key, parents[16], parents[16])
+	mustRefuse(t, tr, m, image, images.SignatureMissing, image)
+	places["tag"](m, key, parents[15], parents[15])
+	mustAllow(t, tr, m, image, "build")
+}
+
+// TestReads: a store is asked for nothing but digests and cosign's tags, and for nothing twice.
+func TestReads(t *testing.T) {
+	key, stranger := anySigner(t), anySigner(t)
+	tr := trustOf(t, map[string]signer{"build": key}, trust.Image{})
+	m := newMemory()
+	image := m.image("a")
+	p := payloadOf(image)
+	odd := m.simple(p, key.sign(p))
+	odd["digest"] = "../secret"
+	m.blobs["../secret"] = p
+	m.attachTag(image, odd)
+	m.manifests[images.ReferrersTag(image)] = m.attachReferrers(image, bundleType, m.bundle(bundleOf(stranger, statementOf(image))), odd)
+	asked := map[string]int{}
+	m.fail = func(what string) error { asked[what]++; return nil }
+	mustRefuse(t, tr, m, image, images.SignatureInvalid, "want \"sha256:\"")
+	plain := regexp.MustCompile(`^(parents|referrers|blob sha256:[0-9a-f]{64}|manifest sha256[:-][0-9a-f]{64}(\.sig)?)$`)
+	for what, times := range asked {
+		if times > 1 || !plain.MatchString(what) {
+			t.Errorf("%s was read %d times", what, times)
+		}
+	}
+}
+
+// TestLongerThanAsked: a store that gives more than it was asked for gives nothing.
+func TestLongerThanAsked(t *testing.T) {
+	key := anySigner(t)
+	tr := trustOf(t, map[string]signer{"build": key}, trust.Image{})
+	m := newMemory()
+	m.endless = true
+	image := m.image("a")
+	p := slices.Concat(payloadOf(image), bytes.Repeat([]byte(" "), 256<<10))
+	m.attachTag(image, m.simple(p, key.sign(p)))
+	mustRefuse(t, tr, m, image, images.SignatureInvalid, "is not stored")
 }
 
 // TestUnreadable: a store that fails decides nothing, unless enough was found without it.
