@@ -122,9 +122,12 @@ func (b *body) Read(p []byte) (int, error) {
 			b.close(err)
 			return 0, err
 		}
-		b.ask()
 		if b.wake == nil {
 			b.wake = make(chan struct{}, 1)
+		}
+		if b.expected {
+			b.ask()
+			continue // it was written without the lock
 		}
 		b.st.lead()
 		c.await(b.wake, b.deadline)
@@ -145,11 +148,9 @@ func (b *body) Read(p []byte) (int, error) {
 
 // ask sends 100 Continue to a client that waits for it. The lock is held.
 func (b *body) ask() {
-	if b.expected {
-		b.expected = false
-		if b.st.err == nil && !b.st.response.sent {
-			b.st.c.appendContinue(b.st.id)
-			b.st.c.push(b.st)
-		}
+	b.expected = false
+	if b.st.err == nil && !b.st.response.sent {
+		b.st.c.appendContinue(b.st.id)
+		b.st.c.push(b.st)
 	}
 }

@@ -141,11 +141,12 @@ func write[T []byte | string](r *response, p T) (int, error) {
 		return 0, http.ErrContentLength
 	}
 	r.written += int64(len(p))
+	d := r.open()
 	if r.st.req.Method == http.MethodHead {
+		r.sniff(d, []byte(p[:min(len(p), 512)]))
 		return len(p), nil
 	}
 	n := len(p)
-	d := r.open()
 	more := len(d.data)+len(p) > dataFrame
 	for len(d.data)+len(p) > dataFrame {
 		free := dataFrame - len(d.data)
@@ -171,12 +172,17 @@ func (r *response) forward(end bool) error {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	if !r.sent && len(d.data) > 0 && !has(d.fields, "content-type") && !has(d.fields, "content-encoding") {
-		d.fields = append(d.fields, hpack.HeaderField{Name: "content-type", Value: http.DetectContentType(d.data)})
-	}
+	r.sniff(d, d.data)
 	err := r.st.send(d.data, end)
 	d.data = d.data[:0]
 	return err
+}
+
+// sniff finds the type of a body out if the handler did not say it.
+func (r *response) sniff(d *draft, p []byte) {
+	if !r.sent && len(p) > 0 && !has(d.fields, "content-type") && !has(d.fields, "content-encoding") {
+		d.fields = append(d.fields, hpack.HeaderField{Name: "content-type", Value: http.DetectContentType(p)})
+	}
 }
 
 // sendHead adds the headers to what is to be written. The connection's lock is held.
