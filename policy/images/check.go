@@ -15,9 +15,10 @@ import (
 const (
 	// maxCandidates bounds how many manifests and signatures are looked at.
 	maxCandidates = 256
-	// maxParents bounds how many indexes are looked at for each image, maxDepth how deep indexes are nested.
-	maxParents = 16
-	maxDepth   = 2
+	// maxParents bounds how many manifests and indexes are looked at for what they list, maxDepth how far up: from a layer to its
+	// manifest, to an index, to an index of indexes.
+	maxParents = 64
+	maxDepth   = 3
 	// maxIndexBytes is what the distribution specification lets a manifest have; the others are far above what cosign writes.
 	maxIndexBytes    = 4 << 20
 	maxManifestBytes = 1 << 20
@@ -31,8 +32,8 @@ type check struct {
 	store      Store
 	keys       []trust.CosignKey
 	needed     int
-	// left is how many candidates may still be looked at.
-	left int
+	// left is how many candidates may still be looked at, parentsLeft how much that may list something.
+	left, parentsLeft int
 	// broken says what could not be read.
 	broken []error
 }
@@ -46,24 +47,11 @@ type signed struct {
 	problems []string
 }
 
-// image checks one digest: by its own signatures, or else by those of an index that lists it.
+// image checks one digest: by the signatures of what lists it, or else by its own. In this order, since most digests of an image
+// are listed and have none, which a store that asks a registry would find out far away.
 func (c *check) image(ctx context.Context, digest string, depth int) (Verdict, error) {
-	s := &signed{digest: digest, by: map[string]bool{}}
-	if err := c.collect(ctx, s); err != nil {
-		return Verdict{}, err
-	}
-	if len(s.by) >= c.needed {
-		return Verdict{Required: true, Digest: digest, Keys: slices.Sorted(maps.Keys(s.by))}, nil
-	}
-	refusal := c.refusal(s)
-	if depth == maxDepth {
-		return Verdict{}, refusal
-	}
-	parents, err := c.store.Parents(ctx, c.repository, digest)
-	if err != nil && !errors.Is(err, ErrNotStored) {
-		c.broken = append(c.broken, fmt.Errorf("indexes that list %s: %w", digest, err))
-	}
-	for _, parent := range parents[:min(len(parents), maxParents)] {
+	var refusal error
+	for _, parent := range c.parents(ctx, digest, depth) {
 		if !c.lists(ctx, parent, digest) {
 			continue
 		}
@@ -73,20 +61,42 @@ func (c *check) image(ctx context.Context, digest string, depth int) (Verdict, e
 		}
 		refusal = moreTelling(refusal, err)
 	}
-	return Verdict{}, refusal
+	s := &signed{digest: digest, by: map[string]bool{}}
+	if err := c.collect(ctx, s); err != nil {
+		return Verdict{}, err
+	}
+	if len(s.by) >= c.needed {
+		return Verdict{Required: true, Digest: digest, Keys: slices.Sorted(maps.Keys(s.by))}, nil
+	}
+	return Verdict{}, moreTelling(c.refusal(s), refusal)
 }
 
-// lists tells whether a stored index, which must have the digest it goes by, lists another digest.
+// parents gives what may list a digest.
+func (c *check) parents(ctx context.Context, digest string, depth int) []string {
+	if depth == maxDepth {
+		return nil
+	}
+	parents, err := c.store.Parents(ctx, c.repository, digest)
+	if err != nil && !errors.Is(err, ErrNotStored) {
+		c.broken = append(c.broken, fmt.Errorf("what lists %s: %w", digest, err))
+	}
+	return parents
+}
+
+// lists tells whether a stored manifest or index, which must have the digest it goes by, lists another digest.
 func (c *check) lists(ctx context.Context, parent, digest string) bool {
-	if !c.take() {
+	if c.parentsLeft--; c.parentsLeft < 0 {
+		return false
+	}
+	if _, _, err := splitDigest(parent); err != nil {
 		return false
 	}
 	data, ok := c.manifestAt(ctx, parent, maxIndexBytes)
 	if !ok || !hasDigest(data, parent) {
 		return false
 	}
-	index, err := parseIndex(data)
-	return err == nil && slices.ContainsFunc(index.Manifests, func(d descriptor) bool { return d.Digest == digest })
+	content, err := parseContent(data)
+	return err == nil && content.has(digest)
 }
 
 // take counts a candidate. It is false once there were too many.
@@ -164,11 +174,11 @@ func (c *check) refusal(s *signed) error {
 	return refuse(SignatureMissing, "%s must be signed, and no signature of it is stored here: sign it (cosign sign --key), or fetch its signatures with it", image)
 }
 
-// moreTelling gives the refusal that came further.
+// moreTelling gives the refusal that came further; either may be nil.
 func moreTelling(a, b error) error {
 	rank := []string{SignatureMissing, SignatureInvalid, TooFewSignatures}
 	var x, y *Refusal
-	if errors.As(a, &x) && errors.As(b, &y) && slices.Index(rank, y.Reason) > slices.Index(rank, x.Reason) {
+	if a == nil || errors.As(a, &x) && errors.As(b, &y) && slices.Index(rank, y.Reason) > slices.Index(rank, x.Reason) {
 		return b
 	}
 	return a

@@ -51,7 +51,7 @@ func (c *check) enough(ctx context.Context, s *signed) bool {
 
 // referrers looks at the manifests that a list of referrers names, but for those it saw.
 func (c *check) referrers(ctx context.Context, s *signed, list []byte, seen map[string]bool) {
-	index, err := parseIndex(list)
+	index, err := parseContent(list)
 	if err != nil {
 		s.problem("the list of referrers is unreadable: %v", err)
 		return
@@ -81,7 +81,7 @@ func mayHoldSignatures(artifactType string) bool {
 
 // manifest looks at the signatures that a manifest carries.
 func (c *check) manifest(ctx context.Context, s *signed, name string, data []byte) {
-	m, err := parseManifest(data)
+	m, err := parseContent(data)
 	if err != nil {
 		s.problem("the manifest %s is unreadable: %v", name, err)
 		return

@@ -32,7 +32,8 @@ type Store interface {
 	Blob(ctx context.Context, repository, digest string, limit int64) ([]byte, error)
 	// Referrers gives the image index that lists what refers to a digest, as the referrers API answers.
 	Referrers(ctx context.Context, repository, digest string, limit int64) ([]byte, error)
-	// Parents gives digests of stored indexes that may list a digest. Verify looks into them itself.
+	// Parents gives the digests of stored manifests and indexes that may list a digest, those first that most likely do. Verify looks
+	// into them itself.
 	Parents(ctx context.Context, repository, digest string) ([]string, error)
 }
 
@@ -42,7 +43,7 @@ type Request struct {
 	Trust *trust.Trust
 	// Repository names the repository with its registry: "registry.example.com/app/api".
 	Repository string
-	// Digest is that of the image's manifest or index: "sha256:…".
+	// Digest is that of the image's manifest or index, or of a part of it: "sha256:…".
 	Digest string
 	// Store holds the image's signatures.
 	Store Store
@@ -52,7 +53,7 @@ type Request struct {
 type Verdict struct {
 	// Required tells whether the trust demands signatures of this repository. If not, nothing was looked at.
 	Required bool
-	// Digest is what was signed: Request.Digest, or that of an index which lists it.
+	// Digest is what was signed: Request.Digest, or that of an index or manifest it is a part of.
 	Digest string
 	// Keys are the names of the keys that signed it, sorted. Once there are enough of them, no more are looked for.
 	Keys []string
@@ -84,8 +85,8 @@ func (r *Refusal) StableReason() string { return r.Reason }
 // Verify decides whether an image may be served. The error is a *Refusal if it may not. Any other error says that the store
 // could not be read, so that nothing is decided, and the image is not to be served either.
 //
-// Signatures over an index hold for what the index lists: cosign signs the index of an image for many platforms, and a node
-// pulls that, then the manifest of its own platform.
+// A signature holds for all that the image consists of: for the manifests that a signed index lists, as cosign signs the index of an
+// image for many platforms, and for the configuration and the layers that a manifest lists.
 func Verify(ctx context.Context, r Request) (Verdict, error) {
 	if err := trust.CheckRepository(r.Repository); err != nil {
 		return Verdict{}, refuse(ImageNameInvalid, "repository %q: %v", r.Repository, err)
@@ -97,7 +98,7 @@ func Verify(ctx context.Context, r Request) (Verdict, error) {
 	if !required {
 		return Verdict{Digest: r.Digest}, nil
 	}
-	c := &check{repository: r.Repository, store: r.Store, keys: r.Trust.KeysFor(rule), needed: rule.Needed(), left: maxCandidates}
+	c := &check{repository: r.Repository, store: r.Store, keys: r.Trust.KeysFor(rule), needed: rule.Needed(), left: maxCandidates, parentsLeft: maxParents}
 	verdict, err := c.image(ctx, r.Digest, 0)
 	var refusal *Refusal
 	if errors.As(err, &refusal) && len(c.broken) > 0 {

@@ -334,10 +334,39 @@ func TestNestedIndexes(t *testing.T) {
 	one := m.index(image)
 	two := m.index(one)
 	three := m.index(two)
-	places["tag"](m, key, three, three)
+	four := m.index(three)
+	places["tag"](m, key, four, four)
 	mustRefuse(t, tr, m, image, images.SignatureMissing, image)
-	places["tag"](m, key, two, two)
+	mustAllow(t, tr, m, one, "build")
+	places["tag"](m, key, three, three)
 	mustAllow(t, tr, m, image, "build")
+}
+
+// TestParts: configuration and layers are served as parts of a signed image only.
+func TestParts(t *testing.T) {
+	key := anySigner(t)
+	tr := trustOf(t, map[string]signer{"build": key}, trust.Image{})
+	m := newMemory()
+	config, layer, subject, other := m.putBlob([]byte("config")), m.putBlob([]byte("layer")), m.image("subject"), m.putBlob([]byte("other"))
+	image := m.put(object{"config": object{"digest": config}, "layers": []object{{"digest": layer}}, "subject": object{"digest": subject}})
+	index := m.index(image)
+	for _, part := range []string{config, layer, subject, other} {
+		m.parents[part] = []string{image}
+		mustRefuse(t, tr, m, part, images.SignatureMissing, part)
+	}
+	places["tag"](m, key, index, index)
+	m.reads = 0
+	for _, part := range []string{config, layer} {
+		if v := mustAllow(t, tr, m, part, "build"); v.Digest != index {
+			t.Fatalf("got %+v", v)
+		}
+	}
+	if m.reads != 8 { // each the manifest, the index, its signatures and their payload: not what lists no part
+		t.Fatalf("%d reads", m.reads)
+	}
+	for _, part := range []string{subject, other} {
+		mustRefuse(t, tr, m, part, images.SignatureMissing, part)
+	}
 }
 
 // TestBeside: nothing that lies beside a good signature makes it count less.
@@ -385,24 +414,24 @@ func TestTooMany(t *testing.T) {
 		m.index(image, m.image(strings.Repeat("x", len(m.parents))))
 	}
 	mustRefuse(t, tr, m, image, images.SignatureInvalid, "and 254 more")
-	if m.reads > 300 {
+	if m.reads > 520 { // 256 candidates, and of 64 manifests each its own and where its signatures would be
 		t.Fatalf("%d reads", m.reads)
 	}
 }
 
-// TestManyParents: of the indexes that may list an image the first sixteen are looked at.
+// TestManyParents: of what may list an image the first 64 are looked at.
 func TestManyParents(t *testing.T) {
 	key := anySigner(t)
 	tr := trustOf(t, map[string]signer{"build": key}, trust.Image{})
 	m := newMemory()
 	image := m.image("a")
-	for i := range 17 {
+	for i := range 65 {
 		m.index(image, m.image(strings.Repeat("x", i)))
 	}
 	parents := m.parents[image]
-	places["tag"](m, key, parents[16], parents[16])
+	places["tag"](m, key, parents[64], parents[64])
 	mustRefuse(t, tr, m, image, images.SignatureMissing, image)
-	places["tag"](m, key, parents[15], parents[15])
+	places["tag"](m, key, parents[63], parents[63])
 	mustAllow(t, tr, m, image, "build")
 }
 
@@ -416,6 +445,7 @@ func TestReads(t *testing.T) {
 	odd := m.simple(p, key.sign(p))
 	odd["digest"] = "../secret"
 	m.blobs["../secret"] = p
+	m.parents[image] = []string{"../secret", "sha256:short"}
 	m.attachTag(image, odd)
 	m.manifests[images.ReferrersTag(image)] = m.attachReferrers(image, bundleType, m.bundle(bundleOf(stranger, statementOf(image))), odd)
 	asked := map[string]int{}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,15 +22,18 @@ type descriptor struct {
 	} `json:"annotations"`
 }
 
-// index is what is read of an image index, manifest of an image manifest.
-type (
-	index struct {
-		Manifests descriptors `json:"manifests"`
-	}
-	manifest struct {
-		Layers descriptors `json:"layers"`
-	}
-)
+// content is what is read of an image manifest or index.
+type content struct {
+	Manifests descriptors `json:"manifests"`
+	Layers    descriptors `json:"layers"`
+	Config    descriptor  `json:"config"`
+}
+
+// has tells whether it lists a digest as a part of the image. What it refers to as its subject is no part of it.
+func (c content) has(digest string) bool {
+	is := func(d descriptor) bool { return d.Digest == digest }
+	return is(c.Config) || slices.ContainsFunc(c.Manifests, is) || slices.ContainsFunc(c.Layers, is)
+}
 
 // descriptors are read one by one: 4 MiB of "{}," would become a hundred megabytes otherwise.
 type descriptors []descriptor
@@ -59,20 +63,12 @@ func (d *descriptors) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func parseIndex(data []byte) (index, error) {
-	var i index
-	if err := json.Unmarshal(data, &i); err != nil {
-		return index{}, fmt.Errorf("parse index: %w", err)
+func parseContent(data []byte) (content, error) {
+	var c content
+	if err := json.Unmarshal(data, &c); err != nil {
+		return content{}, fmt.Errorf("parse manifest: %w", err)
 	}
-	return i, nil
-}
-
-func parseManifest(data []byte) (manifest, error) {
-	var m manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return manifest{}, fmt.Errorf("parse manifest: %w", err)
-	}
-	return m, nil
+	return c, nil
 }
 
 // splitDigest reads "sha256:…" or "sha512:…" strictly: a digest becomes a part of tags.
