@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -91,6 +92,9 @@ func runAgent(cmd *cobra.Command, env *cli.Env, cfg edgeagent.Config) error {
 		return err
 	}
 	defer agent.Close()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	go keepMemory(ctx, memoryEvery)
 	err = agent.Run(cmd.Context())
 	notify(env, "STOPPING=1")
 	if err != nil {
