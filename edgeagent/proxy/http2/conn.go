@@ -151,13 +151,12 @@ func (c *conn) run(lead, first bool) {
 
 // answer has a request answered, and tells whether this goroutine still leads.
 func (c *conn) answer(st *stream) bool {
-	brief := st.body.ended && c.srv.cfg.Brief != nil && c.srv.cfg.Brief(st.req)
-	c.mu.Lock()
-	if brief {
-		c.leader = st
-	} else {
-		c.handOver()
+	if !st.body.ended || c.srv.cfg.Brief == nil || !c.srv.cfg.Brief(st.req) {
+		c.crew.Go(func() { st.handle() }) // a new goroutine has a small stack: it may be there for hours
+		return true
 	}
+	c.mu.Lock()
+	c.leader = st
 	c.mu.Unlock()
 	return st.handle()
 }
