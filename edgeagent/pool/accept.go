@@ -140,7 +140,7 @@ func (p *Pool) met(member string, from netip.Addr) {
 	if !known && from.IsValid() {
 		p.cfg.Book.Heard(member, []netip.AddrPort{netip.AddrPortFrom(from, p.port())})
 	}
-	p.heard(member)
+	p.heard(member, false)
 }
 
 // Accept gives the next member's connection.

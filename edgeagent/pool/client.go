@@ -164,6 +164,22 @@ func (p *Pool) dial(l *link, d *dialing, member string) {
 	l.conn, l.problem, l.wait = d.conn, nil, 0
 }
 
+// probe ends a connection on which the member does not answer any more. Any answer will do.
+func (p *Pool) probe(member string, c *http.ClientConn) {
+	ctx, cancel := context.WithTimeout(p.life, probeWithin)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://"+member+"/", nil)
+	if err != nil {
+		return
+	}
+	res, err := c.RoundTrip(r)
+	if err != nil {
+		c.Close()
+		return
+	}
+	res.Body.Close()
+}
+
 // ask asks on the LAN where a member is.
 func (p *Pool) ask(member string) {
 	keys := p.members.Load().byName[member].Keys

@@ -161,13 +161,23 @@ func (p *Pool) SetMembers(members []Member) error {
 // nameOf names the member that has a key, "" if none has.
 func (p *Pool) nameOf(key identity.Fingerprint) string { return p.members.Load().byKey[key] }
 
-// heard is told that a member is there, so that it is tried again at once.
-func (p *Pool) heard(member string) {
+// heard is told that a member is there, so that it is tried again at once. If it may have moved, the connection to where it was is tried,
+// too: what is under way on it would else wait for an answer that does not come.
+func (p *Pool) heard(member string, moved bool) {
 	p.mu.Lock()
 	l := p.links[member]
 	p.mu.Unlock()
-	if l != nil {
-		l.hopeful()
+	if l == nil {
+		return
+	}
+	l.hopeful()
+	if moved {
+		l.mu.Lock()
+		c := l.conn
+		l.mu.Unlock()
+		if c != nil {
+			p.begin(func() { p.probe(member, c) })
+		}
 	}
 }
 

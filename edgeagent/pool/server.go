@@ -14,9 +14,11 @@ const (
 	// idleClient and idleServer are how long a connection without a request stays. The client's is shorter, so that it is the one to close.
 	idleClient, idleServer = time.Minute, 2 * time.Minute
 	// pingAfter and pingWithin find out that the other end is gone while something is under way.
-	pingAfter, pingWithin = 10 * time.Second, 5 * time.Second
-	maxHeader             = 32 << 10
-	maxStreams            = 128
+	pingAfter, pingWithin = 5 * time.Second, 5 * time.Second
+	// probeWithin is how long a member has to answer at an address that it may have left.
+	probeWithin = 2 * time.Second
+	maxHeader   = 32 << 10
+	maxStreams  = 128
 	// window is how much of a stream is under way at most: on a LAN more gains nothing.
 	window = 1 << 20
 )

@@ -10,7 +10,7 @@ import (
 
 // unheard is how long what was sent may stay without an answer of the other end's kernel before the connection is given up. It costs no
 // packet, unlike TCP's keep-alive, and a quiet pool is quiet.
-const unheard = 15 * time.Second
+const unheard = 10 * time.Second
 
 // setSocket readies a TCP socket, listening or connecting. Accepted ones have it from the listening one.
 func setSocket(_, _ string, c syscall.RawConn) error {

@@ -76,9 +76,9 @@ type Config struct {
 	Port uint16
 	// Member names the node of the pool that has a key, "" if none has.
 	Member func(identity.Fingerprint) string
-	// Book gets what is heard. Heard, which may be nil, is told of it.
+	// Book gets what is heard. Heard, which may be nil, is told of a node that started, and of one at an address that is new.
 	Book  *Book
-	Heard func(node string)
+	Heard func(node string, moved bool)
 	Wire  Wire
 	Log   *slog.Logger
 }

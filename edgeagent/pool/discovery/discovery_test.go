@@ -141,7 +141,7 @@ func (s *site) start(name string, key *identity.Key, wire *fakeWire) *peer {
 			defer s.mu.Unlock()
 			return s.names[f]
 		},
-		Heard: func(node string) { p.heard[node]++ },
+		Heard: func(node string, _ bool) { p.heard[node]++ },
 	})
 	s.peers[name] = p
 	go p.Run(ctx)

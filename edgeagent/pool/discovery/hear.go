@@ -51,10 +51,10 @@ func (d *Discovery) hear(p Packet) {
 		return
 	}
 	delete(d.asked, key)
-	if d.cfg.Book.Heard(node, addrs) || started {
+	if moved := d.cfg.Book.Heard(node, addrs); moved || started {
 		d.cfg.Log.Debug("a node of the pool was heard", "name", node, "link", d.links[link].Name, "addresses", addrs)
 		if d.cfg.Heard != nil {
-			d.cfg.Heard(node)
+			d.cfg.Heard(node, moved)
 		}
 	}
 }
