@@ -1,12 +1,9 @@
 package upstream
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -65,72 +62,81 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// blobTest is a way in which a registry answers about a blob, and what comes of it.
+type blobTest struct {
+	name       string
+	handler    http.HandlerFunc
+	size, from int64
+	want       Kind
+	bytes      int // that come before the error
+}
+
+// theBlob is the one that these tests are about.
+func theBlob() []byte { return []byte(strings.Repeat("0123456789", 10_000)) }
+
+func (test blobTest) run(t *testing.T) {
+	blob := theBlob()
+	digest, size := oci.SHA256.FromBytes(blob), int64(len(blob))
+	reg, requests := serve(t, func(w http.ResponseWriter, r *http.Request) { test.handler(w, r) })
+	cfg := Config{}
+	if test.want == Stalled {
+		cfg.Idle = 300 * time.Millisecond
+	}
+	got, err := readBlob(client(t, reg, cfg), digest, test.size, test.from)
+	if test.want == "" && err != nil {
+		t.Fatal(err)
+	}
+	if test.want != "" {
+		wantKind(t, err, test.want)
+	}
+	if len(got) != test.bytes || !strings.HasPrefix(string(blob[min(max(test.from, 0), size):]), string(got)) {
+		t.Errorf("got %d bytes, want %d of the blob's own", len(got), test.bytes)
+	}
+	if want := fmt.Sprintf("bytes=%d-", test.from); test.from > 0 && test.from <= size && requests.all()[0].Header.Get("Range") != want {
+		t.Errorf("sent Range %q, want %q", requests.all()[0].Header.Get("Range"), want)
+	}
+}
+
+// whole sends a blob, drop a part of it and then nothing more, chunks a part of it as if it were all.
+func whole(w http.ResponseWriter, _ *http.Request) { w.Write(theBlob()) }
+
+func drop(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "100000")
+	w.Write(theBlob()[:50000])
+	panic(http.ErrAbortHandler)
+}
+
+func short(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Length", "50000")
+	w.Write(theBlob()[:50000])
+}
+
+func chunks(w http.ResponseWriter, _ *http.Request) {
+	w.Write(theBlob()[:50000])
+	w.(http.Flusher).Flush()
+}
+
 // TestBlobFaults has each way in which a blob may come wrong.
 func TestBlobFaults(t *testing.T) {
-	blob := []byte(strings.Repeat("0123456789", 10_000))
-	digest, size := oci.SHA256.FromBytes(blob), int64(len(blob))
+	blob := theBlob()
+	size := int64(len(blob))
 	page := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		fmt.Fprint(w, "<html>please log in</html>")
 	}
-	partial := func(contentRange string, body []byte) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Range", contentRange)
-			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-			w.WriteHeader(http.StatusPartialContent)
-			w.Write(body)
-		}
-	}
-	short := func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "50000")
-		w.Write(blob[:50000])
-	}
-	for _, test := range []struct {
-		name       string
-		handler    http.HandlerFunc
-		size, from int64
-		want       Kind
-		bytes      int // that come before the error
-	}{
-		{name: "whole", handler: func(w http.ResponseWriter, _ *http.Request) { w.Write(blob) }, size: size, bytes: len(blob)},
-		{name: "whole of unknown size", handler: func(w http.ResponseWriter, _ *http.Request) { w.Write(blob) }, size: -1, bytes: len(blob)},
-		{name: "from the middle", handler: partial("bytes 60000-99999/100000", blob[60000:]), size: size, from: 60000, bytes: 40000},
-		{name: "from the middle, total unknown", handler: partial("bytes 60000-99999/*", blob[60000:]), size: size, from: 60000, bytes: 40000},
-		{name: "no Range there", handler: func(w http.ResponseWriter, _ *http.Request) { w.Write(blob) }, size: size, from: 60000, bytes: 40000},
-		{name: "no Range there, unknown size", handler: func(w http.ResponseWriter, _ *http.Request) { w.Write(blob) }, size: -1, from: 60000, bytes: 40000},
-		{name: "dropped in the middle", handler: func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", fmt.Sprint(size))
-			w.Write(blob[:50000])
-			panic(http.ErrAbortHandler)
-		}, size: size, bytes: 50000, want: Dropped},
-		{name: "dropped in what is passed over", handler: func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", fmt.Sprint(size))
-			w.Write(blob[:50000])
-			panic(http.ErrAbortHandler)
-		}, size: size, from: 60000, want: Dropped},
-		{name: "chunked and too short", handler: func(w http.ResponseWriter, _ *http.Request) {
-			w.Write(blob[:50000])
-			w.(http.Flusher).Flush()
-		}, size: size, bytes: 50000, want: Dropped},
-		{name: "chunked and shorter than what is here", handler: func(w http.ResponseWriter, _ *http.Request) {
-			w.Write(blob[:50000])
-			w.(http.Flusher).Flush()
-		}, size: size, from: 60000, want: Dropped},
+	for _, test := range []blobTest{
+		{name: "whole", handler: whole, size: size, bytes: len(blob)},
+		{name: "whole of unknown size", handler: whole, size: -1, bytes: len(blob)},
+		{name: "dropped in the middle", handler: drop, size: size, bytes: 50000, want: Dropped},
+		{name: "chunked and too short", handler: chunks, size: size, bytes: 50000, want: Dropped},
 		{name: "chunked and too long", handler: func(w http.ResponseWriter, _ *http.Request) {
 			w.Write(blob)
 			w.(http.Flusher).Flush()
 			w.Write(blob)
 		}, size: size, bytes: len(blob), want: ErrorPage},
 		{name: "wrong length", handler: short, size: size, want: ErrorPage},
-		{name: "shorter than what is here", handler: short, size: -1, from: 60000, want: ErrorPage},
 		{name: "a page", handler: page, size: size, want: ErrorPage},
 		{name: "a page, unknown size", handler: page, size: -1, want: ErrorPage},
-		{name: "part of something else", handler: partial("bytes 60000-99998/99999", blob[60001:]), size: size, from: 60000, want: ErrorPage},
-		{name: "another part", handler: partial("bytes 50000-99999/100000", blob[50000:]), size: size, from: 60000, want: ErrorPage},
-		{name: "a part without a name", handler: partial("", blob[60000:]), size: size, from: 60000, want: ErrorPage},
-		{name: "a part that is cut short", handler: partial("bytes 60000-69999/100000", blob[60000:70000]), size: size, from: 60000, bytes: 10000, want: Dropped},
-		{name: "a part longer than it says", handler: partial("bytes 60000-69999/100000", blob[60000:]), size: size, from: 60000, want: ErrorPage},
-		{name: "416", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(416) }, size: size, from: 60000, want: Unexpected},
 		{name: "silent before the answer", handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, size: size, want: Stalled},
 		{name: "silent in the middle", handler: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(size))
@@ -139,26 +145,41 @@ func TestBlobFaults(t *testing.T) {
 			<-r.Context().Done()
 		}, size: size, bytes: 50000, want: Stalled},
 		{name: "hangs up", handler: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, size: size, want: Dropped},
+	} {
+		t.Run(test.name, test.run)
+	}
+}
+
+// TestBlobParts is the same for a download that goes on in the middle.
+func TestBlobParts(t *testing.T) {
+	blob := theBlob()
+	size := int64(len(blob))
+	partial := func(contentRange string, body []byte) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", contentRange)
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			w.WriteHeader(http.StatusPartialContent)
+			w.Write(body)
+		}
+	}
+	for _, test := range []blobTest{
+		{name: "from the middle", handler: partial("bytes 60000-99999/100000", blob[60000:]), size: size, from: 60000, bytes: 40000},
+		{name: "from the middle, total unknown", handler: partial("bytes 60000-99999/*", blob[60000:]), size: size, from: 60000, bytes: 40000},
+		{name: "no Range there", handler: whole, size: size, from: 60000, bytes: 40000},
+		{name: "no Range there, unknown size", handler: whole, size: -1, from: 60000, bytes: 40000},
+		{name: "dropped in what is passed over", handler: drop, size: size, from: 60000, want: Dropped},
+		{name: "chunked and shorter than what is here", handler: chunks, size: size, from: 60000, want: Dropped},
+		{name: "shorter than what is here", handler: short, size: -1, from: 60000, want: ErrorPage},
+		{name: "part of something else", handler: partial("bytes 60000-99998/99999", blob[60001:]), size: size, from: 60000, want: ErrorPage},
+		{name: "another part", handler: partial("bytes 50000-99999/100000", blob[50000:]), size: size, from: 60000, want: ErrorPage},
+		{name: "a part without a name", handler: partial("", blob[60000:]), size: size, from: 60000, want: ErrorPage},
+		{name: "a part that is cut short", handler: partial("bytes 60000-69999/100000", blob[60000:70000]), size: size, from: 60000, bytes: 10000, want: Dropped},
+		{name: "a part longer than it says", handler: partial("bytes 60000-69999/100000", blob[60000:]), size: size, from: 60000, want: ErrorPage},
+		{name: "416", handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(416) }, size: size, from: 60000, want: Unexpected},
 		{name: "an offset past the end", size: size, from: size + 1, want: Refused},
 		{name: "a negative offset", size: size, from: -1, want: Refused},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			reg, requests := serve(t, func(w http.ResponseWriter, r *http.Request) { test.handler(w, r) })
-			r := client(t, reg, Config{Idle: 300 * time.Millisecond})
-			got, err := readBlob(r, digest, test.size, test.from)
-			if test.want == "" && err != nil {
-				t.Fatal(err)
-			}
-			if test.want != "" {
-				wantKind(t, err, test.want)
-			}
-			if len(got) != test.bytes || !strings.HasPrefix(string(blob[min(max(test.from, 0), size):]), string(got)) {
-				t.Errorf("got %d bytes, want %d of the blob's own", len(got), test.bytes)
-			}
-			if want := fmt.Sprintf("bytes=%d-", test.from); test.from > 0 && test.from <= size && requests.all()[0].Header.Get("Range") != want {
-				t.Errorf("sent Range %q, want %q", requests.all()[0].Header.Get("Range"), want)
-			}
-		})
+		t.Run(test.name, test.run)
 	}
 }
 
@@ -309,185 +330,4 @@ func TestHead(t *testing.T) {
 	reg, _ := serve(t, func(w http.ResponseWriter, r *http.Request) { sendManifest(w, r, raw) })
 	_, err := client(t, reg, Config{}).Head(t.Context(), "team/app", oci.SHA256.FromBytes(nil).String())
 	wantKind(t, err, ErrorPage)
-}
-
-// TestCaller: who calls off gets his own error, and the breaker does not hear of it.
-func TestCaller(t *testing.T) {
-	why := errors.New("the pod is gone")
-	release := make(chan struct{})
-	reg, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-release:
-			sendManifest(w, r, manifestOf(nil))
-		case <-r.Context().Done():
-		}
-	})
-	r := client(t, reg, Config{})
-	ctx, cancel := context.WithCancelCause(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.Manifest(ctx, "team/app", "v1")
-		done <- err
-	}()
-	deadline := time.Now().Add(10 * time.Second)
-	for len(requests.all()) == 0 && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
-	}
-	cancel(why)
-	if err := <-done; !errors.Is(err, why) {
-		t.Errorf("got %v, want the caller's reason", err)
-	}
-	close(release)
-	if err := getManifest(r); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestBodyEndsWithItsCaller(t *testing.T) {
-	reg, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Write(make([]byte, 1000))
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // no proper end, which could overtake the client's own
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	b, err := client(t, reg, Config{}).Blob(ctx, "team/app", oci.SHA256.FromBytes(nil), -1, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Body.Close()
-	if _, err := io.ReadFull(b.Body, make([]byte, 1000)); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if _, err := b.Body.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want the caller's", err)
-	}
-}
-
-func TestRedirects(t *testing.T) {
-	blob := []byte("the blob")
-	digest := oci.SHA256.FromBytes(blob)
-	store, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(blob)))
-	})
-	port := strings.TrimPrefix(host(store), "127.0.0.1")
-	for _, test := range []struct {
-		name     string
-		location string
-		hosts    []string
-		want     Kind
-		says     string
-	}{
-		{name: "to a declared host", location: store.URL + "/blob", hosts: []string{host(store)}},
-		{name: "to a private address", location: store.URL + "/blob", want: Refused, says: "private"},
-		{name: "to a name of a private address", location: "https://localhost" + port + "/blob", want: Refused, says: "private"},
-		{name: "to a private address in IPv6", location: "https://[::ffff:127.0.0.1]" + port + "/blob", want: Refused, says: "private"},
-		{name: "to no address", location: "https://0.0.0.0" + port + "/blob", want: Refused, says: "private"},
-		{name: "to another port of a declared host", location: store.URL + "/blob", hosts: []string{"127.0.0.1:1"}, want: Refused, says: "private"},
-		{name: "without TLS", location: "http://127.0.0.1/blob", want: Refused, says: "https"},
-		{name: "with a password", location: "https://u:p@127.0.0.1/blob", want: Refused, says: "https"},
-		{name: "to a file", location: "file:///etc/passwd", want: Refused, says: "https"},
-		{name: "nowhere", location: "", want: Unexpected},
-		{name: "to nonsense", location: "https://[::1/%zz", want: Unexpected},
-		{name: "to itself for ever", location: "?again", want: Refused, says: "more than 5"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			reg, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Location", test.location)
-				w.WriteHeader(http.StatusTemporaryRedirect)
-			})
-			r := client(t, reg, Config{Hosts: test.hosts})
-			r.cfg.CA.AddCert(store.Certificate())
-			got, err := readBlob(r, digest, int64(len(blob)), 0)
-			if test.want == "" {
-				if err != nil || string(got) != string(blob) {
-					t.Errorf("got %q, %v", got, err)
-				}
-				return
-			}
-			if wantKind(t, err, test.want); !strings.Contains(err.Error(), test.says) {
-				t.Errorf("the error %q does not say %q", err, test.says)
-			}
-			if n := len(requests.all()); n > maxRedirects+1 {
-				t.Errorf("asked %d times", n)
-			}
-		})
-	}
-}
-
-// TestRedirectCarriesNothing: whatever logs in at the registry does not go on, and what is needed does.
-func TestRedirectCarriesNothing(t *testing.T) {
-	blob := []byte("the blob")
-	store, stored := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(blob)))
-	})
-	reg, asked := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if _, _, ok := r.BasicAuth(); !ok {
-			w.Header().Set("Www-Authenticate", `Basic realm="x"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		http.SetCookie(w, &http.Cookie{Name: "session", Value: "secret"})
-		http.Redirect(w, r, store.URL+"/blob", http.StatusFound)
-	})
-	for _, declared := range []bool{true, false} {
-		cfg := Config{Credentials: Credential{Username: "ann", Password: "secret"}}
-		if declared {
-			cfg.Hosts = []string{host(store)}
-		}
-		r := client(t, reg, cfg)
-		r.cfg.CA.AddCert(store.Certificate())
-		r.trustEverywhere(store)
-		got, err := readBlob(r, oci.SHA256.FromBytes(blob), int64(len(blob)), 4)
-		if err != nil || string(got) != "blob" {
-			t.Errorf("got %q, %v", got, err)
-		}
-	}
-	for _, req := range stored.all() {
-		for name := range req.Header {
-			if name != "Range" && name != "User-Agent" {
-				t.Errorf("the redirect carried %s", name)
-			}
-		}
-		if req.Header.Get("Range") != "bytes=4-" {
-			t.Errorf("the redirect carried Range %q", req.Header.Get("Range"))
-		}
-	}
-	if len(stored.all()) != 2 || len(asked.all()) != 4 {
-		t.Errorf("%d and %d requests, want 2 and 4", len(stored.all()), len(asked.all()))
-	}
-}
-
-// TestRedirectToOwnHost: not even the registry itself gets the credential again, and it is not asked to log in by where it redirects to.
-func TestRedirectToOwnHost(t *testing.T) {
-	reg, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if _, _, ok := r.BasicAuth(); !ok {
-			w.Header().Set("Www-Authenticate", `Basic realm="x"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		http.Redirect(w, r, "/elsewhere", http.StatusFound)
-	})
-	wantKind(t, getManifest(client(t, reg, Config{Credentials: Credential{Username: "ann", Password: "secret"}})), Unauthorized)
-	if n := len(requests.all()); n != 3 {
-		t.Errorf("asked %d times, want 3: without, with, at the redirect", n)
-	}
-}
-
-func TestPrivateAddresses(t *testing.T) {
-	for text, want := range map[string]bool{
-		"127.0.0.1": true, "::1": true, "0.0.0.0": true, "::": true, "0.1.2.3": true,
-		"10.0.0.1": true, "172.16.0.1": true, "172.31.255.255": true, "192.168.1.1": true, "fd00::1": true,
-		"169.254.169.254": true, "fe80::1": true, "fe80::1%eth0": true, "100.64.0.1": true, "192.0.0.8": true,
-		"224.0.0.1": true, "ff02::1": true, "255.255.255.255": true, "240.0.0.1": true,
-		"::ffff:10.0.0.1": true, "::ffff:127.0.0.1": true, "::10.0.0.1": true, "::ffff:0:10.0.0.1": true,
-		"64:ff9b::10.0.0.1": true, "64:ff9b::169.254.169.254": true, "64:ff9b:1::1": true, "2002:a00:1::": true, "2001:0:a00:1::": true, "fec0::1": true,
-		"198.18.0.1": true, "192.0.2.1": true, "2001:db8::1": true,
-		"1.1.1.1": false, "172.32.0.1": false, "100.128.0.1": false, "2606:4700::1111": false, "64:ff9b::1.1.1.1": false, "::ffff:1.1.1.1": false, "2a00:1450::1": false,
-	} {
-		if got := isPrivate(netip.MustParseAddr(text)); got != want {
-			t.Errorf("%s: private is %v, want %v", text, got, want)
-		}
-	}
 }

@@ -191,7 +191,4 @@ func TestReferrers(t *testing.T) {
 			}
 		})
 	}
-	if _, err := client(t, nil, Config{Host: "127.0.0.1:1"}).Referrers(t.Context(), "team/app", oci.Digest{}, ""); err == nil {
-		t.Error("no digest was taken")
-	}
 }

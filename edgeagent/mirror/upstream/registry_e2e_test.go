@@ -242,7 +242,7 @@ func TestDockerRegistry(t *testing.T) {
 			config, tokenHost := test.auth(t, a)
 			p := a.start(t, "127.0.0.1:0", t.TempDir(), config)
 			m := a.push(t, p.host, test.push(t, a))
-			cfg := Config{Name: "registry.test", Host: p.host, CA: a.pool, Credentials: test.cred, Log: discardLog()}
+			cfg := Config{Name: "registry.test", Host: p.host, CA: a.pool, Credentials: test.cred, Connect: time.Minute, Log: discardLog()}
 			if tokenHost != "" {
 				cfg.Hosts = []string{tokenHost}
 			}
@@ -309,7 +309,7 @@ func TestDockerRegistryStops(t *testing.T) {
 	a, storage := newAuthority(t), t.TempDir()
 	p := a.start(t, "127.0.0.1:0", storage, "")
 	m := a.push(t, p.host, "")
-	r, err := New(Config{Name: "registry.test", Host: p.host, CA: a.pool, Log: discardLog()})
+	r, err := New(Config{Name: "registry.test", Host: p.host, CA: a.pool, Connect: 10 * time.Second, Log: discardLog()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,12 +351,16 @@ ip address add 192.0.2.1/24 dev out && ip route add default dev out && exec "$0"
 		return
 	}
 	for _, where := range []string{"192.0.2.99:5000", "registry.example"} {
-		r, err := New(Config{Name: "registry.test", Host: where, Log: discardLog()})
-		if err != nil {
-			t.Fatal(err)
+		first, second := time.Hour, time.Hour
+		for range 3 { // a busy machine may add to one
+			r, err := New(Config{Name: "registry.test", Host: where, Log: discardLog()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			first = min(first, took(func() { wantKind(t, getManifest(r), Unavailable) }))
+			second = min(second, took(func() { wantKind(t, getManifest(r), Unavailable) }))
+			r.Close()
 		}
-		first := took(func() { wantKind(t, getManifest(r), Unavailable) })
-		second := took(func() { wantKind(t, getManifest(r), Unavailable) })
 		t.Logf("%s: a miss took %v, the next %v", where, first.Round(time.Millisecond), second.Round(time.Microsecond))
 		if first > time.Second || second > 50*time.Millisecond {
 			t.Errorf("%s: too long", where)
@@ -364,6 +368,5 @@ ip address add 192.0.2.1/24 dev out && ip route add default dev out && exec "$0"
 		if where[0] == '1' && first < 500*time.Millisecond {
 			t.Errorf("%s: known after %v: this is no black hole", where, first)
 		}
-		r.Close()
 	}
 }
