@@ -142,17 +142,20 @@ func (c *check) count(s *signed, where string, message, signature []byte, about 
 		s.by[key.Name] = true
 		return
 	}
-	s.problem("%s is not a signature by another of the keys %s", where, c.names())
+	s.problem("%s was made with none of the keys %s", where, c.names(s.by))
 }
 
 func (s *signed) problem(format string, args ...any) {
 	s.problems = append(s.problems, fmt.Sprintf(format, args...))
 }
 
-func (c *check) names() string {
-	names := make([]string, 0, len(c.keys))
+// names lists the keys that count but for some.
+func (c *check) names(but map[string]bool) string {
+	var names []string
 	for _, k := range c.keys {
-		names = append(names, k.Name)
+		if !but[k.Name] {
+			names = append(names, k.Name)
+		}
 	}
 	return strings.Join(names, ", ")
 }
@@ -167,11 +170,11 @@ func (c *check) refusal(s *signed) error {
 	switch {
 	case len(s.by) > 0:
 		return refuse(TooFewSignatures, "%s is signed with %s, and %d of the keys %s must have: sign it with another (cosign sign --key)",
-			image, strings.Join(slices.Sorted(maps.Keys(s.by)), ", "), c.needed, c.names())
+			image, strings.Join(slices.Sorted(maps.Keys(s.by)), ", "), c.needed, c.names(nil))
 	case len(s.problems) > 0:
-		return refuse(SignatureInvalid, "%s has no valid signature by the keys %s: %s", image, c.names(), why)
+		return refuse(SignatureInvalid, "%s has no valid signature by the keys %s: %s", image, c.names(nil), why)
 	}
-	return refuse(SignatureMissing, "%s must be signed, and no signature of it is stored here: sign it (cosign sign --key), or fetch its signatures with it", image)
+	return refuse(SignatureMissing, "%s must be signed, and no signature of it is stored here: sign it (cosign sign --key), or fetch its signatures, too", image)
 }
 
 // moreTelling gives the refusal that came further; either may be nil.

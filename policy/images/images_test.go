@@ -77,7 +77,7 @@ func TestEveryPlace(t *testing.T) {
 			image, other := m.image("a"), m.image("b")
 			mustRefuse(t, tr, m, image, images.SignatureMissing, "must be signed, and no signature of it is stored")
 			attach(m, stranger, image, image)
-			mustRefuse(t, tr, m, image, images.SignatureInvalid, "is not a signature by another of the keys build")
+			mustRefuse(t, tr, m, image, images.SignatureInvalid, "was made with none of the keys build")
 			attach(m, key, other, image)
 			mustRefuse(t, tr, m, image, images.SignatureInvalid, "is over another image")
 			attach(m, key, image, image)
@@ -117,7 +117,7 @@ func TestEveryKindOfKey(t *testing.T) {
 					return signature
 				}}
 				attach(m, twisted, image, image)
-				mustRefuse(t, tr, m, image, images.SignatureInvalid, "is not a signature")
+				mustRefuse(t, tr, m, image, images.SignatureInvalid, "was made with none of the keys build")
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestSignatureOverNothing(t *testing.T) {
 		m := newMemory()
 		image := m.image("a")
 		places["tag"](m, signer{nil, func([]byte) []byte { return forged }}, image, image)
-		mustRefuse(t, tr, m, image, images.SignatureInvalid, "is not a signature")
+		mustRefuse(t, tr, m, image, images.SignatureInvalid, "was made with none of the keys build")
 	}
 }
 
@@ -216,7 +216,7 @@ func TestThreshold(t *testing.T) {
 	by := func(s signer) object { return m.simple(p, s.sign(p)) }
 
 	m.attachTag(image, by(dev))
-	mustRefuse(t, tr, m, image, images.SignatureInvalid, "is not a signature by another of the keys build, release")
+	mustRefuse(t, tr, m, image, images.SignatureInvalid, "was made with none of the keys build, release")
 	m.attachTag(image, by(build), by(build), by(dev))
 	mustRefuse(t, tr, m, image, images.TooFewSignatures, "is signed with build, and 2 of the keys build, release must have")
 	m.attachTag(image, by(dev), by(release), by(build))
@@ -290,7 +290,7 @@ func TestBundles(t *testing.T) {
 		"no signature":    {func(_, e object) { e["signatures"] = []object{} }, "a bundle with 0 signatures"},
 		"an odd payload":  {func(_, e object) { e["payload"] = "!" }, "decode bundle's payload"},
 		"an odd one":      {func(_, e object) { e["signatures"] = []object{{"sig": "!"}} }, "decode bundle's signature"},
-		"exchanged":       {func(_, e object) { e["payload"] = encode(statementOf(image + "0")) }, "is not a signature"},
+		"exchanged":       {func(_, e object) { e["payload"] = encode(statementOf(image + "0")) }, "was made with none of the keys build"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := bundleOf(key, statementOf(image))

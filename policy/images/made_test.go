@@ -57,7 +57,7 @@ func TestWhatCosignMade(t *testing.T) {
 		// Every other key, and every other image, makes it none.
 		for other, key := range made.Keys {
 			if other != name {
-				mustRefuse(t, trustWith(t, map[string][]byte{other: []byte(key)}, trust.Image{}), m, image, images.SignatureInvalid, "is not a signature")
+				mustRefuse(t, trustWith(t, map[string][]byte{other: []byte(key)}, trust.Image{}), m, image, images.SignatureInvalid, "was made with none of the keys "+other)
 			}
 		}
 	}

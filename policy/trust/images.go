@@ -164,7 +164,7 @@ func (t *Trust) checkImages() error {
 			}
 		}
 		if have := len(t.Cosign); len(image.Keys) == 0 && have < image.Needed() {
-			errs = append(errs, errorIn(PolicyFile, 0, "images[%d]: %s must be signed with %d keys of %s/%s/, which has %d: no image could be pulled; add keys",
+			errs = append(errs, errorIn(PolicyFile, 0, "images[%d]: %s needs signatures by %d of the keys in %s/%s/, and there are %d: no image of it could be pulled; add keys",
 				i, image.Repository, image.Needed(), Folder, cosignFolder, have))
 		}
 	}

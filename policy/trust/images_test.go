@@ -186,27 +186,27 @@ func TestImagesRefused(t *testing.T) {
 		return trust.Image{Repository: "a.example/b", Signed: "required", Keys: names, Threshold: threshold}
 	}
 	for want, images := range map[string][]trust.Image{
-		`begin with the registry's host`:                           {image("library/nginx")},
-		`repository "app/**": begin with the registry's host`:      {image("app/**")},
-		`"*.example.com" is none`:                                  {image("*.example.com/a")},
-		`containerd calls this registry docker.io`:                 {image("index.docker.io/library/nginx")},
-		`docker.io/library/nginx: write that`:                      {image("docker.io/nginx")},
-		`write "registry.example.com/**"`:                          {image("registry.example.com")},
-		`"App" is no part of a repository's name`:                  {image("registry.example.com/App")},
-		`"app:v1" is no part`:                                      {image("registry.example.com/app:v1")},
-		`"app@sha256" is no part`:                                  {image("registry.example.com/app@sha256")},
-		`segment ".."`:                                             {image("registry.example.com/../x")},
-		`"**" stands at the end only`:                              {image("registry.example.com/**/x")},
-		`over the bound of 512`:                                    {image("registry.example.com/" + strings.Repeat("a", 500))},
-		`is as specific as "a.example/b/*" of images[0]`:           {image("a.example/b/*"), image("a.example/b/*")},
-		`images[1]: repository "a.example/*b" is as specific as`:   {image("a.example/b*"), image("a.example/*b")},
-		`images[0]: key "dev": there is no trust/cosign/dev.pub`:   {keys(1, "dev")},
-		`images[0]: key "build" is named twice`:                    {keys(1, "build", "build")},
-		`images[0]: key "../x": a key's name is`:                   {keys(1, "../x")},
-		`threshold is 3, but only 2 keys are named`:                {keys(3, "build", "release")},
-		`threshold is -1: at least 1`:                              {keys(-1, "build")},
-		`must be signed with 3 keys of trust/cosign/, which has 2`: {keys(3)},
-		`over the bound of 1024`:                                   make([]trust.Image, trust.MaxImages+1),
+		`begin with the registry's host`:                                      {image("library/nginx")},
+		`repository "app/**": begin with the registry's host`:                 {image("app/**")},
+		`"*.example.com" is none`:                                             {image("*.example.com/a")},
+		`containerd calls this registry docker.io`:                            {image("index.docker.io/library/nginx")},
+		`docker.io/library/nginx: write that`:                                 {image("docker.io/nginx")},
+		`write "registry.example.com/**"`:                                     {image("registry.example.com")},
+		`"App" is no part of a repository's name`:                             {image("registry.example.com/App")},
+		`"app:v1" is no part`:                                                 {image("registry.example.com/app:v1")},
+		`"app@sha256" is no part`:                                             {image("registry.example.com/app@sha256")},
+		`segment ".."`:                                                        {image("registry.example.com/../x")},
+		`"**" stands at the end only`:                                         {image("registry.example.com/**/x")},
+		`over the bound of 512`:                                               {image("registry.example.com/" + strings.Repeat("a", 500))},
+		`is as specific as "a.example/b/*" of images[0]`:                      {image("a.example/b/*"), image("a.example/b/*")},
+		`images[1]: repository "a.example/*b" is as specific as`:              {image("a.example/b*"), image("a.example/*b")},
+		`images[0]: key "dev": there is no trust/cosign/dev.pub`:              {keys(1, "dev")},
+		`images[0]: key "build" is named twice`:                               {keys(1, "build", "build")},
+		`images[0]: key "../x": a key's name is`:                              {keys(1, "../x")},
+		`threshold is 3, but only 2 keys are named`:                           {keys(3, "build", "release")},
+		`threshold is -1: at least 1`:                                         {keys(-1, "build")},
+		`needs signatures by 3 of the keys in trust/cosign/, and there are 2`: {keys(3)},
+		`over the bound of 1024`:                                              make([]trust.Image, trust.MaxImages+1),
 	} {
 		f := withImages(t)
 		p, err := trust.ParsePolicy(f["policy.json"])
@@ -224,7 +224,7 @@ func TestImagesRefused(t *testing.T) {
 func TestImageWithoutKeys(t *testing.T) {
 	f := files(t)
 	delete(f, "cosign/build.pub")
-	want := "trust/policy.json: images[0]: registry.example.com/app/** must be signed with 1 keys of trust/cosign/, which has 0: no image could be pulled; add keys"
+	want := "trust/policy.json: images[0]: registry.example.com/app/** needs signatures by 1 of the keys in trust/cosign/, and there are 0: no image of it could be pulled; add keys"
 	if _, err := trust.Parse(f); err == nil || err.Error() != want {
 		t.Fatalf("got %v", err)
 	}
