@@ -130,8 +130,8 @@ type Core struct {
 // unset is no time at all.
 const unset = time.Duration(-1 << 62)
 
-// New starts from what the disk has. No record is a node that has none yet, or has lost it: it grants nothing for a TTL.
-func New(p Params, record *Record, now time.Duration) (*Core, error) {
+// newCore starts from what the disk has. No record is a node that has none yet, or has lost it: it grants nothing for a TTL.
+func newCore(p Params, record *Record, now time.Duration) (*Core, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
@@ -180,11 +180,8 @@ func (c *Core) SetConfigurations(now time.Duration, chain []Configuration) error
 		}
 	}
 	if c.base == nil {
-		first, newest := chain[0], chain[len(chain)-1]
-		c.base, c.dirty = &first, true
-		if newest.Generation > first.Generation {
-			c.started = []Configuration{newest}
-		}
+		oldest := chain[0]
+		c.base, c.dirty = &oldest, true
 	}
 	c.Tick(now)
 	return nil

@@ -112,7 +112,9 @@ func (c *Core) onClaim(now time.Duration, from string, m Message) {
 	}
 	running := c.phase == asking || c.phase == claiming || c.phase == holding
 	if m.Token == c.held && (running || c.working) {
-		if !c.leaving(now) && c.declared().priority(from) <= c.declared().priority(c.p.Self) {
+		next := c.declared()
+		// Who claims under a newer plan than this node's has grants that this node can renew its own against no more.
+		if !c.leaving(now) && m.Known <= next.Generation && next.priority(from) <= next.priority(c.p.Self) {
 			return
 		}
 		if c.working {

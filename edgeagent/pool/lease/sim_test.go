@@ -72,7 +72,7 @@ type sim struct {
 	dup    float64
 	slow   float64 // part of the messages that take up to two TTLs
 
-	lose      bool // disks may be lost, one at a time
+	lose      bool // disks may be lost
 	lastToken uint64
 	holds     int
 	handovers int
@@ -117,6 +117,11 @@ func (s *sim) run(until time.Duration) {
 // clock is the node's own time. It begins anew at each start of the node.
 func (n *simNode) clock() time.Duration {
 	return n.local + time.Duration(float64(n.s.now-n.clockAt)*n.rate)
+}
+
+// rate is how fast a clock runs: often as fast or slow as it may.
+func (s *sim) rate() float64 {
+	return 1 + simRate*[]float64{-1, 0, 1, 2*s.rand.Float64() - 1}[s.rand.IntN(4)]
 }
 
 func (n *simNode) setRate(rate float64) {
@@ -191,6 +196,9 @@ func (n *simNode) observe() {
 			s.fail("%s holds with token %d after %d", n.name, held.Token, s.lastToken)
 		}
 		s.lastToken = held.Token
+		if s.faults && s.chance(0.15) {
+			s.isolate(n)
+		}
 	case ok && held.Token != n.token:
 		s.fail("%s goes from token %d to %d without a stop", n.name, n.token, held.Token)
 	case !ok && n.working && !n.stopScheduled:
@@ -270,7 +278,7 @@ func (s *sim) send(from, to string, m Message) {
 		}
 		delay := time.Millisecond + s.upTo(4*time.Millisecond)
 		if s.faults && s.chance(s.slow) {
-			delay = s.upTo(2 * simTTL)
+			delay = s.upTo([]time.Duration{simTTL / 8, simTTL / 4, simTTL, 2 * simTTL}[s.rand.IntN(4)])
 		}
 		s.after(delay, func() {
 			n := s.nodes[to]
@@ -292,8 +300,8 @@ func (n *simNode) start() {
 	s := n.s
 	n.life++
 	n.local, n.clockAt, n.tickAt, n.pausedUntil = s.upTo(time.Hour), s.now, 0, 0
-	n.rate = 1 + simRate*(2*s.rand.Float64()-1)
-	core, err := New(Params{Self: n.name, TTL: simTTL, Drift: simDrift, Stop: simStop, GoneWait: simTTL * 5 / 4, Rand: rand.New(rand.NewPCG(s.rand.Uint64(), 1))}, n.record, n.clock())
+	n.rate = s.rate()
+	core, err := newCore(Params{Self: n.name, TTL: simTTL, Drift: simDrift, Stop: simStop, GoneWait: simTTL * 5 / 4, Rand: newRand(s.rand.Uint64())}, n.record, n.clock())
 	if err != nil {
 		s.fail("%s: %v", n.name, err)
 		return
@@ -330,3 +338,5 @@ func (n *simNode) crash(down time.Duration) {
 	n.life++
 	n.s.after(down, n.start)
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
