@@ -144,17 +144,12 @@ func (q *quick) empty() []io.Closer {
 // roundTrip sends one request. After an error the connection is closed.
 func (c *quickConn) roundTrip(req *http.Request) (*http.Response, error) {
 	stop := context.AfterFunc(req.Context(), c.end)
-	err := req.Write(c.w)
-	if err == nil {
-		err = c.w.Flush()
-	}
+	err := c.send(req)
 	http2.Waiting(req.Context())
 	var resp *http.Response
-	for err == nil {
-		resp, err = http.ReadResponse(c.r, req)
-		if err == nil && resp.StatusCode >= 200 {
-			break
-		}
+	var body io.Reader
+	if err == nil {
+		resp, body, err = c.receive(req)
 	}
 	if err != nil {
 		stop()
@@ -164,13 +159,40 @@ func (c *quickConn) roundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("ask over HTTP/1.1: %w", err)
 	}
-	resp.Body = &quickBody{ReadCloser: resp.Body, conn: c, stop: stop, reuse: !resp.Close}
+	resp.Body = &quickBody{Reader: body, conn: c, stop: stop, reuse: !resp.Close}
 	return resp, nil
+}
+
+// send writes a request.
+func (c *quickConn) send(req *http.Request) error {
+	if b, ok := appendRequest(c.w.AvailableBuffer(), req); ok {
+		c.w.Write(b) // Flush gives its error
+	} else if err := req.Write(c.w); err != nil {
+		return err
+	}
+	return c.w.Flush()
+}
+
+// receive reads the head of an answer.
+func (c *quickConn) receive(req *http.Request) (*http.Response, io.Reader, error) {
+	resp, body, err := readAnswer(c.r, req)
+	if resp != nil || err != nil {
+		return resp, body, err
+	}
+	for {
+		resp, err := http.ReadResponse(c.r, req)
+		if err != nil {
+			return nil, nil, err
+		}
+		if resp.StatusCode >= 200 {
+			return resp, resp.Body, nil
+		}
+	}
 }
 
 // quickBody is an answer's body. Once all of it was read the connection takes the next request.
 type quickBody struct {
-	io.ReadCloser
+	io.Reader
 	conn  *quickConn
 	stop  func() bool
 	reuse bool
@@ -181,7 +203,7 @@ func (b *quickBody) Read(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
 	}
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.Reader.Read(p)
 	if err == io.EOF {
 		b.finish(b.reuse)
 	}
