@@ -67,8 +67,8 @@ func (p *Pool) admit(ctx context.Context, c *conn) {
 		err = ErrForeign
 	}
 	if err != nil {
-		c.Close()
 		p.strangers.refused(p.log, host(c), err)
+		c.Close()
 		return
 	}
 	p.met(member, host(c))

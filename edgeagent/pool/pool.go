@@ -30,7 +30,8 @@ type Config struct {
 	Listen string
 	// Book remembers where members are.
 	Book *discovery.Book
-	// Wire carries announcements. Nil means none: members are found where the fleet repo says, and where they were.
+	// Wire carries announcements, and is closed by who opened it, after Run. Nil means none: members are found where the fleet repo says,
+	// and where they were.
 	Wire discovery.Wire
 	Log  *slog.Logger
 }
