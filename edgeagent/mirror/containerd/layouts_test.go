@@ -84,6 +84,19 @@ func TestRefused(t *testing.T) {
 		}
 		h.same(before)
 	})
+	t.Run("later, in the way of its folder", func(t *testing.T) {
+		h := newHost(t)
+		h.attach()
+		h.write("certs.example_5000_", "", 0o644)
+		before := h.snapshot()
+		if _, err := Attach(h.options()); err == nil || !strings.Contains(err.Error(), "is no folder") {
+			t.Errorf("%v", err)
+		}
+		h.same(before)
+		if problems, err := Check(h.options()); err != nil || len(problems) != 1 || !strings.Contains(problems[0], "is no folder") {
+			t.Errorf("%q, %v", problems, err)
+		}
+	})
 	for name, change := range map[string]func(o *Options){
 		"no folder":         func(o *Options) { o.Dirs = nil },
 		"a relative one":    func(o *Options) { o.Dirs = []string{"certs.d"} },

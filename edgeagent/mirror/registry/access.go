@@ -53,7 +53,8 @@ func (c *call) allow() (grant, error) {
 	switch {
 	case err == nil && private.asked && errors.Is(publicErr, upstream.NotFound):
 		// A registry that hides what is private: who comes without a secret must be asked for one from now on.
-		return private, c.record(c.ctx, c.target.ref, Key{}, Denied)
+		c.record(c.ctx, c.target.ref, Key{}, Denied)
+		return private, nil
 	case errors.Is(err, upstream.Unavailable) && isDenial(publicErr):
 		return grant{}, unauthorized(fmt.Sprintf("%s/%s is private, and whether this credential may read it cannot be asked now: %v", c.target.ref.Registry, c.target.ref.Repository, err))
 	}
@@ -73,7 +74,7 @@ func (h *Handler) Check(ctx context.Context, ref oci.Reference, credential upstr
 	}
 	private, err := h.decide(ctx, t, credential)
 	if err == nil && private.asked && errors.Is(publicErr, upstream.NotFound) {
-		err = h.record(ctx, ref, Key{}, Denied)
+		h.record(ctx, ref, Key{}, Denied)
 	}
 	return decisionOf(err)
 }
@@ -104,9 +105,11 @@ func (h *Handler) decide(ctx context.Context, t target, credential upstream.Cred
 	descriptor, err := h.ask(ctx, t, credential, key)
 	switch {
 	case err == nil:
-		return grant{credential, true, descriptor}, h.record(ctx, t.ref, key, Allowed)
+		h.record(ctx, t.ref, key, Allowed)
+		return grant{credential, true, descriptor}, nil
 	case isDenial(err):
-		return grant{}, errors.Join(err, h.record(ctx, t.ref, key, Denied))
+		h.record(ctx, t.ref, key, Denied)
+		return grant{}, err
 	case errors.Is(err, upstream.NotFound), ctx.Err() != nil:
 		// Not there, or hidden from this caller: what was decided earlier must not open it.
 		return grant{}, err
@@ -154,7 +157,7 @@ func (h *Handler) ask(ctx context.Context, t target, credential upstream.Credent
 
 // record keeps a decision. It is written only when it changes something: an allowance that is new or gone, and that nobody may read what
 // is private. Denials of credentials that were never allowed are not, or whoever can connect could fill the disk.
-func (h *Handler) record(ctx context.Context, ref oci.Reference, key Key, decision Decision) error {
+func (h *Handler) record(ctx context.Context, ref oci.Reference, key Key, decision Decision) {
 	lasts := h.cfg.Fresh
 	if decision == Denied {
 		lasts = denialTime
@@ -162,21 +165,26 @@ func (h *Handler) record(ctx context.Context, ref oci.Reference, key Key, decisi
 	now := h.cfg.Now()
 	h.fresh.set(keyOf(ref, key), fresh{decision, now.Add(lasts)}, now)
 	kept, err := h.kept(ctx, ref, key)
-	if err != nil || kept == decision || decision == Denied && key != (Key{}) && kept != Allowed {
-		return err
+	if err == nil && kept != decision && (decision == Allowed || key == Key{} || kept == Allowed) {
+		err = h.cfg.Meta.SetDecision(ctx, ref, key, decision)
 	}
-	if err := h.cfg.Meta.SetDecision(ctx, ref, key, decision); err != nil {
-		return fmt.Errorf("keep decision about %s/%s: %w", ref.Registry, ref.Repository, err)
+	h.notKept(ctx, ref, "who may read it", err)
+}
+
+// notKept tells that something could not be kept, as on a full disk. What was decided holds all the same: it is missing only when
+// nobody can be asked.
+func (h *Handler) notKept(ctx context.Context, ref oci.Reference, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		h.log.Error("the mirror cannot keep what it learned, and will miss it when the registry cannot be asked", "name", ref.String(), "what", what, "error", err)
 	}
-	return nil
 }
 
 // withdrawn is called with what upstream said to a caller who had been allowed. If it denied, that is kept.
 func (c *call) withdrawn(g grant, err error) error {
-	if !isDenial(err) {
-		return err
+	if isDenial(err) {
+		c.record(c.ctx, c.target.ref, c.key(g.credential), Denied)
 	}
-	return errors.Join(err, c.record(c.ctx, c.target.ref, c.key(g.credential), Denied))
+	return err
 }
 
 // offline is whether a caller may read what is kept of a repository, without asking.

@@ -102,7 +102,8 @@ func (c *call) referrersFrom() (found []oci.Descriptor, err error) {
 		if found, err = c.cfg.Upstream.Referrers(c.ctx, c.target.ref, credential); err != nil {
 			return err
 		}
-		return c.keepReferrers(found)
+		c.keepReferrers(found)
+		return nil
 	}, func() (err error) {
 		found, err = c.cfg.Meta.Referrers(c.ctx, c.target.ref)
 		return err
@@ -113,20 +114,16 @@ func (c *call) referrersFrom() (found []oci.Descriptor, err error) {
 	return found, err
 }
 
-func (c *call) keepReferrers(found []oci.Descriptor) error {
+func (c *call) keepReferrers(found []oci.Descriptor) {
 	kept, err := c.cfg.Meta.Referrers(c.ctx, c.target.ref)
-	known := err == nil
-	if err != nil && !errors.Is(err, ErrNotKept) {
-		return err
-	}
 	same := func(a, b oci.Descriptor) bool { return a.Digest == b.Digest }
-	if len(found) == 0 && !known || len(found) > maxReferrers || known && slices.EqualFunc(kept, found, same) {
-		return nil
+	if len(found) > maxReferrers || err == nil && slices.EqualFunc(kept, found, same) || errors.Is(err, ErrNotKept) && len(found) == 0 {
+		return
 	}
-	if err := c.cfg.Meta.SetReferrers(c.ctx, c.target.ref, found); err != nil {
-		return fmt.Errorf("keep what refers to %s: %w", c.target.ref, err)
+	if err == nil || errors.Is(err, ErrNotKept) {
+		err = c.cfg.Meta.SetReferrers(c.ctx, c.target.ref, found)
 	}
-	return nil
+	c.notKept(c.ctx, c.target.ref, "what refers to it", err)
 }
 
 // discover asks upstream for a list, as nobody and then as the caller, and turns to what is kept when it cannot be asked. That a list

@@ -82,9 +82,7 @@ func (c *call) link(g grant, t target, proved bool) error {
 			return c.withdrawn(g, err)
 		}
 	}
-	if err := c.cfg.Meta.Link(c.ctx, t.ref); err != nil {
-		return fmt.Errorf("keep that %s belongs to its repository: %w", t.ref, err)
-	}
+	c.notKept(c.ctx, t.ref, "that it belongs to its repository", c.cfg.Meta.Link(c.ctx, t.ref))
 	return nil
 }
 

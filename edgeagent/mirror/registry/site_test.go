@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,7 +45,8 @@ type site struct {
 	decisions map[string]registry.Decision
 	links     map[string]bool
 	refs      map[string][]oci.Descriptor
-	writes    int // to what is kept
+	writes    int   // to what is kept
+	full      error // of all writes
 	log       bytes.Buffer
 	served    []registry.Request
 }
@@ -117,10 +119,10 @@ func (s *site) Verified(_ context.Context, ref oci.Reference) error { return s.s
 
 // Upstream.
 
-func (s *site) Head(_ context.Context, ref oci.Reference, c upstream.Credential) (oci.Descriptor, error) {
+func (s *site) Head(ctx context.Context, ref oci.Reference, c upstream.Credential) (oci.Descriptor, error) {
 	s.ask("HEAD %s as %q", ref, c.Username)
 	mediaType, raw, err := s.source.manifest(ref, c)
-	if err != nil {
+	if err := errors.Join(err, ctx.Err()); err != nil {
 		return oci.Descriptor{}, err
 	}
 	digest := ref.Digest
@@ -218,6 +220,9 @@ func kept[T any](m meta, from map[string]T, key string) (T, error) {
 func keep[T any](m meta, in map[string]T, key string, value T) error {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
+	if m.s.full != nil {
+		return m.s.full
+	}
 	m.s.writes++
 	in[key] = value
 	return nil

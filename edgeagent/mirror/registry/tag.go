@@ -2,7 +2,6 @@ package registry
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/mirror/oci"
@@ -32,7 +31,8 @@ func (c *call) resolve(g grant) (oci.Descriptor, error) {
 	switch {
 	case err == nil:
 		c.served.Resolution = ByUpstream
-		return descriptor, c.remember(descriptor)
+		c.remember(descriptor)
+		return descriptor, nil
 	case isDenial(err), errors.Is(err, upstream.NotFound), c.ctx.Err() != nil:
 		return oci.Descriptor{}, c.withdrawn(g, err)
 	}
@@ -53,18 +53,15 @@ func (c *call) resolve(g grant) (oci.Descriptor, error) {
 }
 
 // remember keeps what upstream says of the tag.
-func (c *call) remember(d oci.Descriptor) error {
+func (c *call) remember(d oci.Descriptor) {
 	now := c.cfg.Now()
 	kept, err := c.cfg.Meta.Tag(c.ctx, c.target.ref)
-	switch age := now.Sub(kept.Seen); {
-	case err != nil && !errors.Is(err, ErrNotKept):
-		return err
-	case err == nil && kept.Digest == d.Digest && age >= 0 && age < rewriteTag:
-		return nil
+	if age := now.Sub(kept.Seen); err == nil && kept.Digest == d.Digest && age >= 0 && age < rewriteTag {
+		return
 	}
-	tag := Tag{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Seen: now, Source: c.target.ref.Registry}
-	if err := c.cfg.Meta.SetTag(c.ctx, c.target.ref, tag); err != nil {
-		return fmt.Errorf("remember tag %s: %w", c.target.ref, err)
+	if err == nil || errors.Is(err, ErrNotKept) {
+		tag := Tag{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Seen: now, Source: c.target.ref.Registry}
+		err = c.cfg.Meta.SetTag(c.ctx, c.target.ref, tag)
 	}
-	return nil
+	c.notKept(c.ctx, c.target.ref, "the tag", err)
 }

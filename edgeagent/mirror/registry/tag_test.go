@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -64,9 +65,15 @@ func TestTagsOffline(t *testing.T) {
 	delete(s.pinned, "reg.example/app:v1")
 
 	// What is gone upstream is gone; what was seen stays for when nobody can be asked.
+	asked := s.handler(t)
+	if w := do(t, asked, "GET", "app/manifests/v1"+ns); w.Code != 200 {
+		t.Error(w.Body)
+	}
 	f.set(func(*fake) { delete(app.tags, "v1") })
-	if w := get("v1"); w.Code != 404 {
-		t.Errorf("gone upstream: %d", w.Code)
+	for _, h := range []http.Handler{asked, s.handler(t)} {
+		if w := do(t, h, "GET", "app/manifests/v1"+ns); w.Code != 404 {
+			t.Errorf("gone upstream: %d", w.Code)
+		}
 	}
 	f.set(func(f *fake) { f.fails = fail(upstream.Unavailable) })
 	leads("gone, offline", "v1", newer.v1(), registry.ByMemory)
