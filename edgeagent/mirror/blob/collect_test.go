@@ -209,6 +209,13 @@ func TestCollectPartials(t *testing.T) {
 	if left := inFolder(t, s, partialFolder); len(left) != 2 { // the one that is being written, and its journal
 		t.Errorf("left in partial: %v", left)
 	}
+	if _, err := s.Collect(t.Context(), 1<<40); !errors.Is(err, ErrNoRoom) {
+		t.Fatalf("got %v, want ErrNoRoom", err)
+	}
+	if left := inFolder(t, s, partialFolder); len(left) != 2 {
+		t.Errorf("a partial was collected while it was being written: %v", left)
+	}
+	wantThere(t, s, false)
 	data, d := content(51, 9000)
 	write(t, kept, data[3000:])
 	must(t, kept.Commit())

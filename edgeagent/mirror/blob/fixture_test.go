@@ -20,6 +20,9 @@ import (
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("HOLDFAST_BLOB_CHILD"); dir != "" {
+		if size := os.Getenv("HOLDFAST_BLOB_SIZE"); size != "" {
+			killedDownload(dir, size)
+		}
 		killedChild(dir)
 		return
 	}

@@ -3,9 +3,11 @@ package blob
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -13,6 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/mirror/oci"
 )
 
 // killedChild does all that a store does, and dies by SIGKILL at the operation on the disk that the environment names. It prints how
@@ -144,4 +149,64 @@ func TestKilledAtEveryStep(t *testing.T) {
 			wantUsage(t, s)
 		})
 	}
+}
+
+// killedDownload writes nine tenths of a blob, as a store with no test's sizes does, and dies.
+func killedDownload(dir, size string) {
+	n, _ := strconv.ParseInt(size, 10, 64)
+	s, err := Open(dir, Options{})
+	if err != nil {
+		panic(err)
+	}
+	w, err := s.Writer(patternDigest(n))
+	if err == nil {
+		err = w.Expect(context.Background(), n)
+	}
+	if err == nil {
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(&pattern{n: n}, n*9/10), make([]byte, 64<<10))
+	}
+	if err != nil {
+		panic(err)
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+// patternDigest is the digest of a long stream.
+func patternDigest(n int64) oci.Digest {
+	h := oci.SHA256.New()
+	if _, err := io.Copy(h, &pattern{n: n}); err != nil {
+		panic(err)
+	}
+	return oci.FromHash(oci.SHA256, h)
+}
+
+// TestKilledAtNineTenths: nothing is fetched again, and little is read again.
+func TestKilledAtNineTenths(t *testing.T) {
+	size := cmp.Or(os.Getenv("HOLDFAST_BLOB_KILL_SIZE"), "50000000")
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "HOLDFAST_BLOB_CHILD="+dir, "HOLDFAST_BLOB_SIZE="+size)
+	if out, err := cmd.CombinedOutput(); !strings.Contains(fmt.Sprint(err), "killed") {
+		t.Fatalf("the child was not killed: %v: %s", err, out)
+	}
+	n, err := strconv.ParseInt(size, 10, 64)
+	must(t, err)
+	s, err := Open(dir, Options{})
+	must(t, err)
+	defer s.Close()
+	d := patternDigest(n)
+	begun := time.Now()
+	w := writer(t, s, d, int(n))
+	if w.Offset() != n*9/10 {
+		t.Errorf("goes on at %d of %d, want nine tenths", w.Offset(), n)
+	}
+	if again := w.Offset() - w.durable; again > 2*s.checkpointBytes+1<<20 {
+		t.Errorf("%d bytes were read again", again)
+	}
+	t.Logf("goes on at %d of %d after %v", w.Offset(), n, time.Since(begun))
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, &pattern{n: n, at: w.Offset()}, make([]byte, 64<<10))
+	must(t, err)
+	must(t, w.Commit())
+	must(t, s.Verify(t.Context(), d))
 }

@@ -129,7 +129,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if w.ended != nil {
 		return 0, w.ended
 	}
-	if err := w.collectCheckpoint(false); err != nil {
+	// A disk slower than the link holds the link back, or a power cut would cost ever more.
+	if err := w.collectCheckpoint(w.pending != nil && w.offset-w.pending.offset >= w.s.checkpointBytes); err != nil {
 		return 0, err
 	}
 	if w.verified && len(p) > 0 {

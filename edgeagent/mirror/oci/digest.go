@@ -57,7 +57,7 @@ func ParseDigest(s string) (Digest, error) {
 	length := Algorithm(algorithm).hexLength()
 	switch {
 	case !found || length == 0:
-		return Digest{}, fmt.Errorf("digest %s: does not begin with sha256: or sha512:", quote(s))
+		return Digest{}, fmt.Errorf("digest %s: begins with neither %s nor %s and a colon", quote(s), SHA256, SHA512)
 	case len(sum) != length:
 		return Digest{}, fmt.Errorf("digest %s: has %d characters after the colon, %s has %d", quote(s), len(sum), algorithm, length)
 	}
