@@ -91,7 +91,7 @@ func TestMutations(t *testing.T) {
 			if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", list, "-o", binary, ".").CombinedOutput(); err != nil {
 				t.Fatalf("build: %v\n%s", err, out)
 			}
-			run := exec.Command(binary, "-test.run", "^TestSimulation$")
+			run := exec.Command(binary, "-test.run", "^(TestSimulation|TestHolderCounts)$")
 			run.Env = append(os.Environ(), "HOLDFAST_LEASE_RUNS=10000", "HOLDFAST_LEASE_SAFETY=1")
 			out, err := run.CombinedOutput()
 			if err == nil {
