@@ -1,10 +1,8 @@
 package lease
 
 import (
-	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -165,58 +163,6 @@ func (c *Core) ask(now time.Duration, after *Grant) {
 	c.onAnswer(now, c.p.Self, c.answerAsk(now, c.p.Self, m))
 }
 
-// inUse are the configurations whose majorities are needed, with the declared one once enough voters know it.
-func (c *Core) inUse(now time.Duration) []Configuration {
-	if next := c.declared(); next.Generation > c.newestStarted() && c.knownToMost(now, next) {
-		return c.chain(next)
-	}
-	return c.chain(Configuration{})
-}
-
-// chain is the base, what was started, and a next one if it is newer. Where nodes are gone it is every configuration in between: which of them were
-// started may have been written down only where it is lost.
-func (c *Core) chain(next Configuration) []Configuration {
-	newest := max(next.Generation, c.newestStarted())
-	var list, all []Configuration
-	gone := false
-	for _, g := range slices.Sorted(maps.Keys(c.known)) {
-		if g > newest {
-			break
-		}
-		conf := c.known[g]
-		all, gone = append(all, conf), gone || g > c.base.Generation && len(conf.Gone) > 0
-		if g == c.base.Generation || g == next.Generation || slices.ContainsFunc(c.started, func(s Configuration) bool { return s.Generation == g }) {
-			list = append(list, conf)
-		}
-	}
-	if gone {
-		return all
-	}
-	return list
-}
-
-// knownToMost says whether majorities of all configurations would grant under the next one.
-func (c *Core) knownToMost(now time.Duration, next Configuration) bool {
-	return c.most(c.chain(next), now, func(name string) bool { return name == c.p.Self || c.peers[name] >= next.Generation })
-}
-
-// Peers are the nodes that this one must be able to reach, by name. While members change, former ones are among them.
-func (c *Core) Peers() []string {
-	if c.base == nil {
-		return nil
-	}
-	var names []string
-	for _, conf := range c.chain(c.declared()) {
-		for _, v := range conf.Voters {
-			if v.Name != c.p.Self {
-				names = append(names, v.Name)
-			}
-		}
-	}
-	slices.SortFunc(names, strings.Compare)
-	return slices.Compact(names)
-}
-
 // onAnswer counts an answer to the round that runs; others are too late.
 func (c *Core) onAnswer(now time.Duration, from string, m Message) {
 	c.peers[from] = max(c.peers[from], m.Known)
@@ -237,22 +183,6 @@ func (c *Core) onAnswer(now time.Duration, from string, m Message) {
 	if (c.phase == probing || c.phase == asking) && !c.dirty && len(c.round.answered) > len(c.Peers()) {
 		c.abandon(now) // all have answered and it is not enough
 	}
-}
-
-// learn takes over which configurations are in use from a voter that refused because of them.
-func (c *Core) learn(m Message) {
-	before, started := c.base.Generation, len(c.started)
-	if m.Base != nil {
-		if conf, ok := c.find(*m.Base); ok {
-			c.retire(conf)
-		}
-	}
-	for _, id := range m.Started {
-		if conf, ok := c.find(id); ok {
-			c.start(conf)
-		}
-	}
-	c.round.relearn = c.round.relearn || c.base.Generation != before || len(c.started) != started
 }
 
 // takeHint remembers who holds, for a node whose own vote does not tell because the holder does not ask it yet.

@@ -19,7 +19,7 @@ type mutation struct {
 var mutations = []mutation{
 	{"a holder counts from before it asked", "candidate.go", "c.until = max(c.until, c.round.asked+c.p.use())", "c.until = now + c.p.use()"},
 	{"a new holder counts from before it asked", "holder.go", "c.until = c.round.asked + c.p.use()", "c.until = now + c.p.use()"},
-	{"a holder leaves room for drift", "core.go", "float64(p.TTL) * (1 - p.Drift)", "float64(p.TTL)"},
+	{"a holder leaves room for drift", "params.go", "float64(p.TTL) * (1 - p.Drift)", "float64(p.TTL)"},
 	{"a voter is bound by its grant", "voter.go", "return ReasonBusy", `return ""`},
 	{"a voter is bound for the TTL", "voter.go", "max(s.until, now+a.TTL)", "max(s.until, now+a.TTL/2)"},
 	{"a new grant is written down", "voter.go", "c.token, c.dirty = max(c.token, a.Token), true", "c.token = max(c.token, a.Token)"},
@@ -40,15 +40,15 @@ var mutations = []mutation{
 	{"a yield is for one token", "holder.go", " || after.Token != m.Token", ""},
 	{"a yield is from the holder", "holder.go", "after.Holder != from || ", ""},
 	{"a majority is more than half", "configuration.go", "2*yes > voters", "2*yes >= voters"},
-	{"older configurations are asked too", "core.go", "	for _, conf := range list {\n		if !conf.majority", "	for _, conf := range list[len(list)-1:] {\n		if !conf.majority"},
+	{"older configurations are asked too", "inuse.go", "	for _, conf := range list {\n		if !conf.majority", "	for _, conf := range list[len(list)-1:] {\n		if !conf.majority"},
 	{"a voter writes down which configuration was started", "voter.go", "		c.start(newest)\n", "		_ = newest\n"},
 	{"a voter refuses what is older than what was started", "voter.go", "newest.Generation < c.newestStarted()", "false"},
 	{"a voter refuses what leaves out what was started", "voter.go", "s.Generation >= ids[0].Generation && ", "false && "},
 	{"a voter refuses what counts on a retired configuration", "voter.go", "c.base.Generation > ids[0].Generation", "false"},
-	{"a node without a record begins with the pool's first configuration", "core.go", "oldest := chain[0]", "oldest := chain[len(chain)-1]"},
+	{"a node without a record begins with the pool's first configuration", "inuse.go", "oldest := chain[0]", "oldest := chain[len(chain)-1]"},
 	{"older configurations are retired after a complete round", "candidate.go", "		c.phase = asking\n", "		c.phase = asking\n		c.settle()\n"},
-	{"gone nodes count for a while", "core.go", " && now >= c.goneFrom", ""},
-	{"where nodes are gone every configuration is asked", "candidate.go", "	if gone {\n		return all\n	}\n", ""},
+	{"gone nodes count for a while", "inuse.go", " && now >= c.goneFrom", ""},
+	{"where nodes are gone every configuration is asked", "inuse.go", "	if gone {\n		return all\n	}\n", ""},
 	{"an answer is to one ask", "candidate.go", "m.Nonce != c.round.nonce || ", ""},
 	{"an answer is to one run of a node", "core.go", "nonce: p.Rand.Uint64() >> 1", "nonce: 0"},
 	{"a lapsed lease does not come back", "holder.go", "		c.phase, c.campaignAt, c.preferAt = idle, unset, unset // lapsed: the token is over, the owner has been told before\n		return\n", ""},
@@ -91,8 +91,8 @@ func TestMutations(t *testing.T) {
 			if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", list, "-o", binary, ".").CombinedOutput(); err != nil {
 				t.Fatalf("build: %v\n%s", err, out)
 			}
-			run := exec.Command(binary, "-test.run", "^(TestSimulation|TestHolderCounts)$")
-			run.Env = append(os.Environ(), "HOLDFAST_LEASE_RUNS=10000", "HOLDFAST_LEASE_SAFETY=1")
+			run := exec.Command(binary, "-test.run", "^(TestHolderCounts|TestRefusals|TestSimulation)$")
+			run.Env = append(os.Environ(), "HOLDFAST_LEASE_RUNS=4000", "HOLDFAST_LEASE_SAFETY=1")
 			out, err := run.CombinedOutput()
 			if err == nil {
 				t.Errorf("the simulation did not notice: %s", out)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -82,14 +81,6 @@ type Node struct {
 	problem  error // of the store
 	inFlight map[string]int
 	failing  map[string]error
-}
-
-// work is one run of Options.Work.
-type work struct {
-	held   Held
-	cancel context.CancelFunc
-	// timer ends it in time even when the lock is held, by a slow disk.
-	timer *time.Timer
 }
 
 // maxInFlight bounds the messages on their way to one member; what is more is lost.
@@ -206,46 +197,6 @@ func (n *Node) apply(change func(c *Core, now time.Duration)) []Envelope {
 	}
 }
 
-// follow starts and stops the work as the core says. It needs the lock.
-func (n *Node) follow() {
-	now := n.o.Now()
-	held, ok := n.core.Held(now)
-	switch {
-	case !ok:
-		n.stopWork()
-	case n.work == nil && !n.closed:
-		ctx, cancel := context.WithCancel(context.Background())
-		w := &work{held: held, cancel: cancel}
-		w.timer = time.AfterFunc(held.Until-n.o.Stop-now, cancel)
-		n.work = w
-		n.o.Log.Info("this node holds the lease", "lease", n.o.Lease, "token", held.Token)
-		n.wg.Go(func() { n.runWork(ctx, w, held) })
-	case n.work != nil:
-		n.work.held = held
-		n.work.timer.Reset(held.Until - n.o.Stop - now)
-	}
-}
-
-func (n *Node) stopWork() {
-	if n.work != nil {
-		n.work.timer.Stop()
-		n.work.cancel()
-	}
-}
-
-func (n *Node) runWork(ctx context.Context, w *work, held Held) {
-	n.o.Work(ctx, held)
-	n.do(func(c *Core, now time.Duration) {
-		n.stopWork()
-		if until := w.held.Until; now > until {
-			n.o.Log.Error("the work went on after the lease had ended; another node may have held it", "lease", n.o.Lease, "token", held.Token, "late", now-until)
-		}
-		n.work = nil
-		c.Stopped(now)
-		n.o.Log.Info("this node holds the lease no more", "lease", n.o.Lease, "token", held.Token)
-	})
-}
-
 // Receive takes a message that an authenticated member sent, and gives the answer, if there is one.
 func (n *Node) Receive(from string, m Message) *Message {
 	n.mu.Lock()
@@ -293,53 +244,4 @@ func (n *Node) call(e Envelope) {
 	if err == nil && answer != nil {
 		n.do(func(c *Core, now time.Duration) { c.Receive(now, e.To, *answer) })
 	}
-}
-
-// Held says whether this node holds at this moment, and until when at least. Work that must be exact asks before each thing it does.
-func (n *Node) Held() (Held, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.core.Held(n.o.Now())
-}
-
-// Status is what a person wants to know of a lease.
-type Status struct {
-	// Holder is who holds as far as this node can tell; "" if nobody does.
-	Holder string
-	Token  uint64
-	// Held says that this node holds, and may work.
-	Held bool
-	// InUse are the generations whose majorities are needed now; Declared is the plan's.
-	InUse    []uint64
-	Declared uint64
-	// Unreachable are the members that the last message did not reach, and why.
-	Unreachable map[string]error
-	// Store is what is wrong with the record's disk.
-	Store error
-}
-
-// Status says how the lease stands.
-func (n *Node) Status() Status {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now := n.o.Now()
-	s := Status{Declared: n.core.declared().Generation, Unreachable: maps.Clone(n.failing), Store: n.problem}
-	if n.core.base != nil {
-		for _, conf := range n.core.inUse(now) {
-			s.InUse = append(s.InUse, conf.Generation)
-		}
-	}
-	if held, ok := n.core.Held(now); ok {
-		s.Holder, s.Token, s.Held = n.o.Self, held.Token, true
-	} else if holder, ok := n.core.holder(now); ok {
-		s.Holder, s.Token = holder.Holder, holder.Token
-	}
-	return s
-}
-
-// Peers are the members that this node must be able to reach: while members change, former ones are among them.
-func (n *Node) Peers() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.core.Peers()
 }

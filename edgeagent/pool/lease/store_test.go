@@ -157,6 +157,7 @@ func TestRefusals(t *testing.T) {
 		{"after the holder", "b", "", ask(func(m *Message) { m.After, m.Probe = &Grant{Holder: "a", Token: first + 1}, true })},
 		{"a renewal", "a", "", ask(func(m *Message) { m.Token = first + 1 })},
 		{"an old token", "a", ReasonStale, ask(func(m *Message) { m.Token = first })},
+		{"an old renewal", "a", ReasonStale, ask(func(m *Message) { m.Token, m.Renew = first, true })},
 		{"a token of times to come", "a", ReasonStale, ask(func(m *Message) { m.Token = last + 1 })},
 		{"no time", "a", ReasonTTL, ask(func(m *Message) { m.TTL = 0 })},
 		{"too much time", "a", ReasonTTL, ask(func(m *Message) { m.TTL = MaxTTL + 1 })},
