@@ -105,7 +105,8 @@ func (st *stream) finish(whole bool) (leads bool) {
 	}
 	if leads = c.leader == st; leads {
 		c.leader = nil
-	} else {
+	}
+	if !leads || len(c.out) > dataFrame { // less is written before more is read
 		c.flush()
 	}
 	c.settle()
