@@ -75,7 +75,6 @@ type sim struct {
 	lose      bool // disks may be lost
 	lastToken uint64
 	holds     int
-	handovers int
 	sent      int
 	failure   string
 	trace     []string
