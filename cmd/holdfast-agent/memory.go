@@ -11,9 +11,10 @@ import (
 const (
 	// memoryEvery is how often it is looked whether memory can be given back.
 	memoryEvery = 15 * time.Second
-	// calm is how many bytes an agent allocates at most in that time if nothing happens; a full node's takes a tenth of it. Once as
-	// much has come together a collection is worth its 5 ms of processor time.
-	calm = 2 << 20
+	// calm is how many bytes an agent allocates at most in that time if little happens, selftests and a kubelet's renewals among it.
+	calm = 32 << 20
+	// worthReturning is for how many bytes a collection is worth its 5 to 10 ms of processor time.
+	worthReturning = 2 << 20
 	// headroom is how much the heap may grow before it is collected. What lives in it is 2 to 3 MB on an idle node: a busy agent that
 	// collected it whenever it had doubled would need a sixth more processor time for each request.
 	headroom = 8 << 20
@@ -35,7 +36,7 @@ func readHeap() heap {
 
 // idle tells whether little happened since before, but something did since memory was given back.
 func (h heap) idle(before, givenBack heap) bool {
-	return h.allocated-before.allocated <= calm && h.allocated-givenBack.allocated > calm
+	return h.allocated-before.allocated <= calm && h.allocated-givenBack.allocated > worthReturning
 }
 
 // percent is the GC percentage that gives the heap its headroom: 100, as is Go's default, once more than that lives in it.

@@ -83,7 +83,7 @@ const byName = "metadata.name="
 // cover gives the newest scope that holds everything that a list or watch asks for.
 func (h *Handler) cover(key scope.Key) (best scope.Info, ok bool) {
 	for _, info := range h.cfg.Store.Scopes(key.Identity, key.Resource) {
-		if info.Key.Name != "" || !selector.Covers(info.Key, key) {
+		if info.Key.Name != "" || !mayCover(&info.Key, &key) || !selector.Covers(info.Key, key) {
 			continue
 		}
 		if !ok || newer(&info, &best) || info.Key == key && !newer(&best, &info) {
@@ -91,4 +91,14 @@ func (h *Handler) cover(key scope.Key) (best scope.Info, ok bool) {
 		}
 	}
 	return best, ok
+}
+
+// mayCover tells whether a scope can have all that is asked for: a kubelet has a scope of its own for every Secret, and to parse the
+// selectors of two hundred for each of them took most of a selftest. Selectors are canonical, so that a name that is asked for is there
+// to the letter.
+func mayCover(k, wanted *scope.Key) bool {
+	if !strings.HasPrefix(k.Fields, byName) || strings.ContainsAny(k.Fields, ",\\") {
+		return true
+	}
+	return strings.Contains(wanted.Fields, k.Fields) || k.Fields[len(byName):] == wanted.Name
 }
