@@ -137,10 +137,16 @@ func TestLongWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := n.start(t, Config{}, good)
 		n.delay = 3 * time.Second
-		wantKind(t, getManifest(r), Unavailable)
-		time.Sleep(2200 * time.Millisecond)
-		if err := getManifest(r); err != nil {
-			t.Errorf("the connection is there, and: %v", err)
+		wantKind(t, getManifest(r), Unavailable) // until 0.9 s; the next may try after 1.9 s at most
+		time.Sleep(1050 * time.Millisecond)
+		wantKind(t, getManifest(r), Unavailable) // until 2.85 s; the next may try after 3.85 s at least
+		time.Sleep(200 * time.Millisecond)
+		if d := took(func() {
+			if err := getManifest(r); err != nil {
+				t.Errorf("the first connection is there, and: %v", err)
+			}
+		}); d > 0 {
+			t.Errorf("it took %v", d)
 		}
 	})
 }
