@@ -228,9 +228,9 @@ func (c *Core) abandon(now time.Duration) {
 	if c.phase != probing {
 		c.over(c.held)
 	}
-	c.attempts = min(c.attempts+1, 4)
+	c.attempts = min(c.attempts+1, 3)
 	wait := c.p.TTL/stagger + c.upTo(c.p.TTL/8<<c.attempts)
-	if c.round.relearn {
+	if !sameGenerations(c.inUse(now), c.round.configurations) {
 		wait = c.upTo(c.p.TTL / stagger)
 	}
 	c.phase, c.campaignAt, c.preferAt = idle, now+wait, now+wait
@@ -242,4 +242,8 @@ func (c *Core) over(token uint64) {
 		c.send(name, Message{Kind: KindRelease, Token: token})
 	}
 	c.release(c.p.Self, token)
+}
+
+func sameGenerations(a, b []Configuration) bool {
+	return slices.EqualFunc(a, b, func(a, b Configuration) bool { return a.Generation == b.Generation })
 }

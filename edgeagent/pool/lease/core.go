@@ -30,7 +30,6 @@ type round struct {
 	asked          time.Duration
 	granted        map[string]bool
 	answered       map[string]bool
-	relearn        bool // a refusal said more about configurations
 }
 
 // Core is one node's part in one lease: a state machine without clock, disk or network. Time is what is handed in: any origin, but it never

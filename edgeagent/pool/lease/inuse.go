@@ -180,7 +180,6 @@ func (c *Core) Peers() []string {
 
 // learn takes over which configurations are in use from a voter that refused because of them.
 func (c *Core) learn(m Message) {
-	before, started := c.base.Generation, len(c.started)
 	if m.Base != nil {
 		if conf, ok := c.find(*m.Base); ok {
 			c.retire(conf)
@@ -191,5 +190,4 @@ func (c *Core) learn(m Message) {
 			c.start(conf)
 		}
 	}
-	c.round.relearn = c.round.relearn || c.base.Generation != before || len(c.started) != started
 }

@@ -36,7 +36,7 @@ var mutations = []mutation{
 	{"a next grant is kept beside the running one", "voter.go", "c.slots = append(c.others(from), slot{", "c.slots = append([]slot(nil), slot{"},
 	{"who has the next grants waits for the yield", "candidate.go", "c.round.after == nil || c.yielded", "true"},
 	{"a holder yields when its owner has stopped", "holder.go", "c.yieldTo, c.stopping = from, true // Stopped yields\n			return", "c.yieldTo, c.stopping = from, true"},
-	{"only what is over is yielded", "holder.go", "(running || c.working)", "c.working"},
+	{"only what is over is yielded", "holder.go", "(running || c.working)", "(running && c.working)"},
 	{"a yield is for one token", "holder.go", " || after.Token != m.Token", ""},
 	{"a yield is from the holder", "holder.go", "after.Holder != from || ", ""},
 	{"a majority is more than half", "configuration.go", "2*yes > voters", "2*yes >= voters"},
@@ -91,7 +91,7 @@ func TestMutations(t *testing.T) {
 			if out, err := exec.Command("go", "test", "-c", "-vet=off", "-overlay", list, "-o", binary, ".").CombinedOutput(); err != nil {
 				t.Fatalf("build: %v\n%s", err, out)
 			}
-			run := exec.Command(binary, "-test.run", "^(TestHolderCounts|TestRefusals|TestSimulation)$")
+			run := exec.Command(binary, "-test.run", "^(TestHolderCounts|TestRefusals|TestYields|TestSimulation)")
 			run.Env = append(os.Environ(), "HOLDFAST_LEASE_RUNS=4000", "HOLDFAST_LEASE_SAFETY=1")
 			out, err := run.CombinedOutput()
 			if err == nil {

@@ -137,6 +137,42 @@ func heldByA(t testing.TB) *Core {
 	return c
 }
 
+// TestRefusalsAtFirst: a voter that has no record, or has lost it, grants nothing for a TTL.
+func TestRefusalsAtFirst(t *testing.T) {
+	c, err := newCore(simParams("c"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := Configuration{Generation: 1, Voters: []Voter{{"a", 1}, {"c", 0}}}
+	if err := c.SetConfigurations(0, []Configuration{conf}); err != nil {
+		t.Fatal(err)
+	}
+	m := Message{Kind: KindAsk, Probe: true, TTL: simTTL, Configurations: []ID{conf.ID()}}
+	if got := c.answerAsk(simTTL-1, "a", m); got.Reason != ReasonStarting {
+		t.Errorf("granted, or not for the reason: %+v", got)
+	}
+	if got := c.answerAsk(simTTL, "a", m); !got.Granted {
+		t.Errorf("not granted after a TTL: %+v", got)
+	}
+}
+
+// TestYields: a candidate that waits takes the yield of that holder and that token, and no other.
+func TestYields(t *testing.T) {
+	for _, test := range []struct {
+		from  string
+		token uint64
+		want  bool
+	}{{"b", 7, true}, {"b", 6, false}, {"c", 7, false}} {
+		c := heldByA(t)
+		c.phase, c.held, c.round.after, c.round.asked = claiming, 8, &Grant{Holder: "b", Token: 7}, time.Minute
+		c.round.configurations = []Configuration{*c.base}
+		c.onYield(time.Minute, test.from, Message{Kind: KindYield, Token: test.token})
+		if got := c.phase == holding; got != test.want {
+			t.Errorf("yield of %d from %s: holds is %v", test.token, test.from, got)
+		}
+	}
+}
+
 // TestRefusals: what a voter says to asks that it must not grant.
 func TestRefusals(t *testing.T) {
 	c := heldByA(t)
