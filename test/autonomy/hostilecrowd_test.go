@@ -24,6 +24,8 @@ const (
 	idleConnections, idleTLS, idlePods = 10_000, 300, 200
 	// crowdMemory is by how much all of them may make the agent grow.
 	crowdMemory = 32 << 20
+	// restMemory is what an agent that has had callers of all kinds comes back to.
+	restMemory = 64 << 20
 )
 
 // crowd opens ten thousand connections, and the node is served all the time: at once on the connection that it has, and on a new one.
@@ -39,6 +41,7 @@ func (h *hostile) crowd() {
 		held.Range(func(c, _ any) bool { c.(net.Conn).Close(); return true })
 	}()
 	hold := func(c net.Conn) { held.Store(c, nil); opened.Add(1) }
+	h.givesBack()
 	used := h.grows("ten thousand idle connections", crowdMemory, func() {
 		var work sync.WaitGroup
 		for worker := range 8 {
@@ -150,6 +153,18 @@ func anonymous(pid int) (int, error) {
 	_, rest, _ := strings.Cut(string(raw), "RssAnon:")
 	_, err = fmt.Sscan(rest, &kib)
 	return kib << 10, err
+}
+
+// givesBack waits until the agent has given back what it used for what came before: a heap that is mostly garbage grows without need.
+func (h *hostile) givesBack() {
+	h.Helper()
+	h.within(2*time.Minute, func() error {
+		now, err := anonymous(h.pid())
+		if err == nil && now > restMemory {
+			err = fmt.Errorf("the agent still has %d MiB, want at most %d", now>>20, restMemory>>20)
+		}
+		return err
+	})
 }
 
 // grows tells by how much the agent's memory grows at most while f runs, and complains if that is more than may be.
