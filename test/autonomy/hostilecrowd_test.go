@@ -22,8 +22,9 @@ import (
 const (
 	// idleConnections are opened and left alone: most without a word, some after TLS, some after a request with a token.
 	idleConnections, idleTLS, idlePods = 10_000, 300, 200
-	// crowdMemory is by how much all of them may make the agent grow.
-	crowdMemory = 32 << 20
+	// crowdMemory is by how much all of them may make an agent at rest grow: some 350 that it keeps, with TLS, at 50 KiB each, and as much
+	// again that waits to be collected.
+	crowdMemory = 48 << 20
 	// restMemory is what an agent that has had callers of all kinds comes back to.
 	restMemory = 64 << 20
 )
