@@ -194,7 +194,10 @@ func TestStrangersAndLies(t *testing.T) {
 			forged[19] = byte(i)
 			lie("a flood", forged)
 		}
-		pass(time.Minute)
+		for i := range 5 { // a stranger that starts again and again, and asks everyone
+			lie("a stranger's start", announcement{instance: uint64(200 + i), count: 1, port: 7440, addresses: addrs("10.0.0.66"), wanted: everyone}.sign(stranger))
+			pass(3 * time.Second)
+		}
 		if n := a.wire.count() - sent; n > 1 {
 			t.Errorf("strangers had %d packets sent", n)
 		}
@@ -204,6 +207,32 @@ func TestStrangersAndLies(t *testing.T) {
 		wrong := Packet{Link: 77, Data: announcement{instance: 99, count: 9, port: 7440, addresses: addrs("10.0.0.66")}.sign(b.key)}
 		a.wire.packets <- wrong
 		s.finds("a", "b", "10.0.0.2:7440")
+	})
+}
+
+// TestRepetitions: what a member said before it moved, and before it started again, moves it nowhere.
+func TestRepetitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "a", "b")
+		a, b := s.peers["a"], s.peers["b"]
+		pass(time.Minute)
+		captured := slices.Clone(s.lan.sent)
+		b.stop()
+		synctest.Wait()
+		s.start("b", b.key, b.wire)
+		pass(time.Minute)
+		captured = append(captured, s.lan.sent[len(captured):]...)
+		b.wire.setAddress("10.0.0.22")
+		pass(time.Minute)
+		s.finds("a", "b", "10.0.0.22:7440", "10.0.0.2:7440")
+		heard := a.heard["b"]
+		for _, packet := range captured {
+			a.wire.packets <- Packet{Link: a.wire.index, Data: packet}
+			s.finds("a", "b", "10.0.0.22:7440", "10.0.0.2:7440")
+		}
+		if a.heard["b"] != heard {
+			t.Error("a repetition passed for news")
+		}
 	})
 }
 
