@@ -83,9 +83,6 @@ func (c *Core) refuseConfigurations(from string, ids []ID) string {
 		return ReasonBehind
 	}
 	newest := ids[len(ids)-1]
-	if newest.Generation < c.newestStarted() {
-		return ReasonOutdated
-	}
 	if _, ok := c.known[newest.Generation]; !ok {
 		return ReasonBehind
 	}
