@@ -10,7 +10,7 @@ import (
 
 const (
 	// memoryEvery is how often it is looked whether memory can be given back.
-	memoryEvery = 15 * time.Second
+	memoryEvery = 5 * time.Second
 	// calm is how many bytes an agent allocates at most in that time if little happens, selftests and a kubelet's renewals among it.
 	calm = 32 << 20
 	// worthReturning is for how many bytes a collection is worth its 5 to 10 ms of processor time.

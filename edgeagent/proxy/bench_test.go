@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
 
 // node is about what a Node takes in JSON.
@@ -169,7 +171,9 @@ func BenchmarkWatches(b *testing.B) {
 					})
 				}
 				open.Wait()
-				time.Sleep(300 * time.Millisecond) // gaps are found, and listed
+				eventually(b, 10*time.Second, "gaps are found, and listed", func() bool {
+					return way.url != s.url || len(s.store.Scopes("", scope.Resource{Version: "v1", Resource: "secrets"})) >= watches
+				})
 				heap2, routines2 := memory()
 				b.ReportMetric(float64(heap2-heap)/watches, "B/watch")
 				b.ReportMetric(float64(routines2-routines)/watches, "goroutines/watch")
