@@ -77,10 +77,10 @@ func (l *link) hopeful() {
 	l.retry, l.wait = time.Time{}, 0
 }
 
-func (l *link) outcome() (error, time.Time) {
+func (l *link) outcome() (time.Time, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.problem, l.tried
+	return l.tried, l.problem
 }
 
 func (p *Pool) link(member string) (*link, error) {

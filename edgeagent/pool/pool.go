@@ -208,7 +208,7 @@ func (p *Pool) Status() []Status {
 		l := p.links[name]
 		p.mu.Unlock()
 		if l != nil {
-			s.Problem, s.Tried = l.outcome()
+			s.Tried, s.Problem = l.outcome()
 		}
 		all = append(all, s)
 	}
