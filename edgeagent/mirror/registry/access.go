@@ -166,15 +166,15 @@ func (h *Handler) record(ctx context.Context, ref oci.Reference, key Key, decisi
 	h.fresh.set(keyOf(ref, key), fresh{decision, now.Add(lasts)}, now)
 	kept, err := h.kept(ctx, ref, key)
 	if err == nil && kept != decision && (decision == Allowed || key == Key{} || kept == Allowed) {
-		err = h.cfg.Meta.SetDecision(ctx, ref, key, decision)
+		err = h.cfg.Meta.SetDecision(context.WithoutCancel(ctx), ref, key, decision)
 	}
-	h.notKept(ctx, ref, "who may read it", err)
+	h.notKept(ref, "who may read it", err)
 }
 
 // notKept tells that something could not be kept, as on a full disk. What was decided holds all the same: it is missing only when
 // nobody can be asked.
-func (h *Handler) notKept(ctx context.Context, ref oci.Reference, what string, err error) {
-	if err != nil && ctx.Err() == nil {
+func (h *Handler) notKept(ref oci.Reference, what string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		h.log.Error("the mirror cannot keep what it learned, and will miss it when the registry cannot be asked", "name", ref.String(), "what", what, "error", err)
 	}
 }

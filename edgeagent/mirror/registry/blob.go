@@ -20,10 +20,7 @@ func (c *call) blob() error {
 	if err := c.verified(c.target.ref); err != nil {
 		return err
 	}
-	linked, err := c.cfg.Meta.Linked(c.ctx, c.target.ref)
-	if err != nil {
-		return err
-	}
+	linked := c.linked(c.target.ref)
 	if c.r.Method == http.MethodHead {
 		return c.blobSize(g, linked)
 	}
@@ -32,9 +29,13 @@ func (c *call) blob() error {
 		return c.withdrawn(g, err)
 	}
 	if !linked {
-		if err := c.link(g, c.target, g.asked || b.Proved); err != nil {
+		if err := c.prove(g, c.target, g.asked || b.Proved); err != nil {
 			return err
 		}
+		// Keeping it is a write that lasts. The first bytes do not wait for that.
+		var linking sync.WaitGroup
+		linking.Go(func() { c.link(c.target.ref) })
+		defer linking.Wait()
 	}
 	if c.unchanged(c.target.ref.Digest) {
 		return nil

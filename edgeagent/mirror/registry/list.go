@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -121,9 +122,9 @@ func (c *call) keepReferrers(found []oci.Descriptor) {
 		return
 	}
 	if err == nil || errors.Is(err, ErrNotKept) {
-		err = c.cfg.Meta.SetReferrers(c.ctx, c.target.ref, found)
+		err = c.cfg.Meta.SetReferrers(context.WithoutCancel(c.ctx), c.target.ref, found)
 	}
-	c.notKept(c.ctx, c.target.ref, "what refers to it", err)
+	c.notKept(c.target.ref, "what refers to it", err)
 }
 
 // discover asks upstream for a list, as nobody and then as the caller, and turns to what is kept when it cannot be asked. That a list

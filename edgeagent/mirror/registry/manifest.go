@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -29,18 +30,16 @@ func (c *call) manifest() error {
 	if err := c.verified(ref); err != nil {
 		return err
 	}
-	linked, err := c.cfg.Meta.Linked(c.ctx, ref)
-	if err != nil {
-		return err
-	}
+	linked := c.linked(ref)
 	m, err := c.cfg.Content.Manifest(c.ctx, ref, g.credential)
 	if err != nil {
 		return c.withdrawn(g, err)
 	}
 	if !linked {
-		if err := c.link(g, target{Manifest, ref}, proved || m.Proved); err != nil {
+		if err := c.prove(g, target{Manifest, ref}, proved || m.Proved); err != nil {
 			return err
 		}
+		c.link(ref)
 	}
 	if c.unchanged(ref.Digest) {
 		return nil
@@ -73,17 +72,26 @@ func (c *call) verified(ref oci.Reference) error {
 	return &refusal{status: http.StatusForbidden, code: codeDenied, message: fmt.Sprintf("%s must be signed: %v", ref, err)}
 }
 
-// link makes sure that a digest belongs to the repository before anything of it is shown, and keeps that it does. The store knows
-// content by digest alone, and what one repository may not show lies beside what another may: only upstream's word, for this repository,
-// opens it.
-func (c *call) link(g grant, t target, proved bool) error {
-	if !proved {
-		if _, err := c.ask(c.ctx, t, g.credential, c.key(g.credential)); err != nil {
-			return c.withdrawn(g, err)
-		}
+// linked tells whether it is known that a digest belongs to its repository. If that cannot be read, upstream has to say so again.
+func (c *call) linked(ref oci.Reference) bool {
+	linked, err := c.cfg.Meta.Linked(c.ctx, ref)
+	c.notKept(ref, "that it belongs to its repository", err)
+	return linked && err == nil
+}
+
+// prove makes sure that a digest belongs to the repository before anything of it is shown. The store knows content by digest alone, and
+// what one repository may not show lies beside what another may: only upstream's word, for this repository, opens it.
+func (c *call) prove(g grant, t target, proved bool) error {
+	if proved {
+		return nil
 	}
-	c.notKept(c.ctx, t.ref, "that it belongs to its repository", c.cfg.Meta.Link(c.ctx, t.ref))
-	return nil
+	_, err := c.ask(c.ctx, t, g.credential, c.key(g.credential))
+	return c.withdrawn(g, err)
+}
+
+// link keeps that a digest belongs to its repository, also for a caller that has left.
+func (c *call) link(ref oci.Reference) {
+	c.notKept(ref, "that it belongs to its repository", c.cfg.Meta.Link(context.WithoutCancel(c.ctx), ref))
 }
 
 // unchanged names the content, and answers a client that has it already.

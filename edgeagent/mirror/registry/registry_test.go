@@ -385,3 +385,15 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestDamagedMeta: as long as upstream answers, what cannot be read is asked again. Otherwise nothing is shown.
+func TestDamagedMeta(t *testing.T) {
+	s, f := private()
+	h := s.handler(t)
+	answers(t, h, vault(f), 200, as("alice", "s3cret")...)
+	s.damaged = errors.New("page 7 is damaged")
+	answers(t, h, vault(f), 200, as("alice", "s3cret")...)
+	answers(t, h, []string{"app/blobs/" + digestOf("gold").String() + ns}, 404)
+	f.set(func(f *fake) { f.fails = fail(upstream.Unavailable) })
+	answers(t, h, vault(f)[1:], 404, as("alice", "s3cret")...)
+}

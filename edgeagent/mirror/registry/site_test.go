@@ -40,6 +40,8 @@ type site struct {
 	signed map[string]error // by repository: what the gate says
 	// body replaces how blobs are read.
 	body func(raw []byte, from int64) (io.ReadCloser, error)
+	// linking, if not nil, is closed when a link is on disk.
+	linking chan struct{}
 
 	tagged    map[string]registry.Tag
 	decisions map[string]registry.Decision
@@ -47,6 +49,7 @@ type site struct {
 	refs      map[string][]oci.Descriptor
 	writes    int   // to what is kept
 	full      error // of all writes
+	damaged   error // of all reads of links
 	log       bytes.Buffer
 	served    []registry.Request
 }
@@ -264,11 +267,20 @@ func (m meta) SetDecision(_ context.Context, ref oci.Reference, key registry.Key
 }
 
 func (m meta) Linked(_ context.Context, ref oci.Reference) (bool, error) {
+	if m.s.damaged != nil {
+		return false, m.s.damaged
+	}
 	linked, _ := kept(m, m.s.links, ref.String())
 	return linked, nil
 }
 
-func (m meta) Link(_ context.Context, ref oci.Reference) error {
+func (m meta) Link(ctx context.Context, ref oci.Reference) error {
+	if m.s.linking != nil {
+		<-m.s.linking
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return keep(m, m.s.links, ref.String(), true)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,3 +131,41 @@ type endless struct{ closed chan struct{} }
 
 func (e *endless) Read(p []byte) (int, error) { return len(p), nil }
 func (e *endless) Close() error               { close(e.closed); return nil }
+
+// TestLinkAndLeave: the first bytes do not wait for the disk, and what a caller that left was given still belongs to its repository.
+func TestLinkAndLeave(t *testing.T) {
+	s, f := public()
+	s.linking = make(chan struct{})
+	closed := make(chan struct{})
+	s.body = func([]byte, int64) (io.ReadCloser, error) { return &endless{closed: closed}, nil }
+	cfg := s.config()
+	cfg.Content = large{s}
+	h, err := registry.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	linked := sync.OnceFunc(func() { close(s.linking) })
+	defer linked()
+	ctx, leave := context.WithTimeout(t.Context(), 20*time.Second)
+	defer leave()
+	r, _ := http.NewRequestWithContext(ctx, "GET", server.URL+"/v2/app/blobs/"+digestOf("layer").String()+ns, nil)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	<-closed
+	linked()
+	server.Close() // waits for the handler
+	f.set(func(f *fake) { f.fails = fail(upstream.Unavailable) })
+	s.body = nil
+	if w := do(t, s.handler(t), "GET", "app/blobs/"+digestOf("layer").String()+ns); w.Code != 200 || w.Body.String() != "layer" {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

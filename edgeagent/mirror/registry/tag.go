@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -61,7 +62,7 @@ func (c *call) remember(d oci.Descriptor) {
 	}
 	if err == nil || errors.Is(err, ErrNotKept) {
 		tag := Tag{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Seen: now, Source: c.target.ref.Registry}
-		err = c.cfg.Meta.SetTag(c.ctx, c.target.ref, tag)
+		err = c.cfg.Meta.SetTag(context.WithoutCancel(c.ctx), c.target.ref, tag)
 	}
-	c.notKept(c.ctx, c.target.ref, "the tag", err)
+	c.notKept(c.target.ref, "the tag", err)
 }
