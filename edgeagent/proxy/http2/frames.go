@@ -110,44 +110,6 @@ func (c *conn) frame(f frames.Frame) (*stream, error) {
 	return nil, c.calm.cheap()
 }
 
-// fail ends the connection: the client is told why if it can be.
-func (c *conn) fail(err error) {
-	code, why := frames.ErrCodeProtocol, ""
-	var own connError
-	var framing frames.ConnectionError
-	switch {
-	case errors.As(err, &own):
-		code, why = own.code, own.why
-	case errors.As(err, &framing):
-		code = frames.ErrCode(framing)
-		if detail := c.fr.ErrorDetail(); detail != nil {
-			why = detail.Error()
-		}
-	case errors.Is(err, frames.ErrFrameTooLarge):
-		code, why = frames.ErrCodeFrameSize, "a frame is longer than allowed"
-	default: // the client is gone
-		c.close(fmt.Errorf("%w: %w", errClosed, err))
-		return
-	}
-	c.srv.cfg.Log.Debug("HTTP/2 connection ends", "client", c.remote, "code", code.String(), "why", why)
-	c.mu.Lock()
-	for id, st := range c.streams {
-		st.kill(errClosed)
-		delete(c.streams, id)
-	}
-	c.goAway(code, why)
-	c.hangUp()
-	c.mu.Unlock()
-	c.discard()
-	c.close(fmt.Errorf("%w: %w", errClosed, err))
-}
-
-// discard reads what the client still sends, for a while: closing a connection with unread bytes would take what was sent last away.
-func (c *conn) discard() {
-	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-	io.CopyN(io.Discard, c.nc, 4<<20)
-}
-
 // data handles a piece of a request's body.
 func (c *conn) data(f *frames.DataFrame) error {
 	c.mu.Lock()
