@@ -271,6 +271,9 @@ func TestDiskFull(t *testing.T) {
 		t.Error("a full disk keeps the node on a key that nobody knows any more")
 	}
 	id.write = good
+	if err := id.Rotate(); !errors.Is(err, ErrNotListed) {
+		t.Errorf("a third key while two are held: %v", err)
+	}
 	if err := id.SetListed([]Fingerprint{second}); err != nil || len(reopen(t, files).held) != 1 {
 		t.Errorf("the old key stays: %v", err)
 	}
