@@ -374,3 +374,37 @@ func TestPushAndPriorityAreIgnored(t *testing.T) {
 	})
 	p.answered(1)
 }
+
+// TestTakenBackUploads: a body that is taken back ends its handler's reading, and what was not read of it is not counted any more.
+func TestTakenBackUploads(t *testing.T) {
+	ended := make(chan error, 100)
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/unread" {
+			<-r.Context().Done()
+			return
+		}
+		_, err := io.Copy(io.Discard, r.Body)
+		ended <- err
+	}, http2.Config{}, false)
+	p := dial(t, s)
+	id := uint32(1)
+	for ; id < 60; id += 2 { // 1.9 MiB, of which the connection holds 1
+		p.ask(id, "/unread", false)
+		for range 4 {
+			p.WriteData(id, false, make([]byte, 16<<10))
+		}
+		p.WriteRSTStream(id, frames.ErrCodeCancel)
+	}
+	p.ask(id, "/", false)
+	p.WriteData(id, false, []byte("half"))
+	p.WriteRSTStream(id, frames.ErrCodeCancel)
+	if err := <-ended; err == nil {
+		t.Error("half a body looks whole")
+	}
+	p.ask(id+2, "/", false)
+	p.WriteData(id+2, true, []byte("all"))
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	p.answered(id + 2)
+}
