@@ -55,7 +55,8 @@ var mutations = []mutation{
 	{"the owner is told to stop early enough", "holder.go", "c.stopping || now >= c.until-c.p.Stop {", "c.stopping || now >= c.until {"},
 }
 
-// TestMutations takes each rule of safety out in turn: the simulation must notice. It is what says that the simulation is worth something.
+// TestMutations takes each rule of safety out in turn: the simulation must notice, or for rules that it meets rarely a test of that rule. It is what
+// says that they are worth something.
 func TestMutations(t *testing.T) {
 	only := os.Getenv("HOLDFAST_LEASE_MUTATION")
 	for _, m := range mutations {
@@ -94,7 +95,7 @@ func TestMutations(t *testing.T) {
 			run.Env = append(os.Environ(), "HOLDFAST_LEASE_RUNS=4000", "HOLDFAST_LEASE_SAFETY=1")
 			out, err := run.CombinedOutput()
 			if err == nil {
-				t.Errorf("the simulation did not notice: %s", out)
+				t.Errorf("nothing noticed: %s", out)
 				return
 			}
 			first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n    ")
