@@ -50,9 +50,9 @@ var mutations = []mutation{
 	{"where nodes are gone every configuration is asked", "inuse.go", "	if gone {\n		return all\n	}\n", ""},
 	{"an answer is to one ask", "candidate.go", "m.Nonce != c.round.nonce || ", ""},
 	{"an answer is to one run of a node", "core.go", "nonce: p.Rand.Uint64() >> 1", "nonce: 0"},
-	{"a lapsed lease does not come back", "holder.go", "		c.phase, c.campaignAt, c.preferAt = idle, unset, unset // lapsed: the token is over, the owner has been told before\n		return\n", ""},
+	{"who was told to stop does not go on", "holder.go", "c.phase != holding || c.stopping || now", "c.phase != holding || now"},
 	{"a node does not hold again before its owner has stopped", "candidate.go", "!c.unwilling && !c.working && ", "!c.unwilling && "},
-	{"the owner is told to stop early enough", "holder.go", "c.stopping || now >= c.until-c.p.Stop {", "c.stopping || now >= c.until {"},
+	{"the owner is told to stop early enough", "core.go", "c := &Core{p: p,", "p.Stop = 0\n\tc := &Core{p: p,"},
 }
 
 // TestMutations takes each rule of safety out in turn: the simulation must notice, or for rules that it meets rarely a test of that rule. It is what
