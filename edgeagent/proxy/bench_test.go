@@ -171,7 +171,7 @@ func BenchmarkWatches(b *testing.B) {
 					})
 				}
 				open.Wait()
-				eventually(b, 10*time.Second, "gaps are found, and listed", func() bool {
+				eventually(b, 30*time.Second, "gaps are found, and listed", func() bool {
 					return way.url != s.url || len(s.store.Scopes("", scope.Resource{Version: "v1", Resource: "secrets"})) >= watches
 				})
 				heap2, routines2 := memory()
@@ -181,7 +181,7 @@ func BenchmarkWatches(b *testing.B) {
 					body.Close()
 				}
 				c.CloseIdleConnections()
-				eventually(b, 5*time.Second, "watches end", func() bool { return runtime.NumGoroutine() < routines+50 })
+				eventually(b, 30*time.Second, "watches end", func() bool { return runtime.NumGoroutine() < routines+50 })
 			}
 		})
 	}

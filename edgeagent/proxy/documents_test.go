@@ -64,7 +64,7 @@ func TestPrefetch(t *testing.T) {
 	d := &discovery{}
 	s := start(t, d, nil)
 	for _, path := range []string{"/version", "/api", "/apis", "/api/v1", "/apis/apps/v1", "/apis/example.com/v2", "/openapi/v3", "/openapi/v3/api/v1", "/openapi/v2"} {
-		eventually(t, 10*time.Second, path+" is kept", func() bool {
+		eventually(t, 30*time.Second, path+" is kept", func() bool {
 			_, ok, _ := s.store.Document("", path+" application/json")
 			return ok
 		})
@@ -91,10 +91,10 @@ func TestPrefetchAgain(t *testing.T) {
 	d := &discovery{}
 	before := start(t, d, nil)
 	const last, schemaAt = "/openapi/v2 application/json", "/openapi/v3/api/v1 application/json"
-	eventually(t, 10*time.Second, "all is kept", func() bool { _, ok, _ := before.store.Document("", last); return ok })
+	eventually(t, 30*time.Second, "all is kept", func() bool { _, ok, _ := before.store.Document("", last); return ok })
 	began := time.Now()
 	start(t, d, func(c *proxy.Config) { c.Store = before.store })
-	eventually(t, 10*time.Second, "all is confirmed", func() bool {
+	eventually(t, 30*time.Second, "all is confirmed", func() bool {
 		d, _, _ := before.store.Document("", last)
 		return d.Read.After(began)
 	})
@@ -195,7 +195,7 @@ func TestMetrics(t *testing.T) {
 	s.do(c, "GET", maps, "")
 	s.do(s.client(false), "GET", maps, "")
 	s.do(s.client(false), "BREW", "/apis/x/v1/widgets-of-my-own", "", "Authorization", "Bearer "+pod("web"))
-	eventually(t, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
+	eventually(t, 30*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(s.Collector())
 	gather := func() map[string]float64 {
@@ -217,7 +217,7 @@ func TestMetrics(t *testing.T) {
 		}
 		return out
 	}
-	eventually(t, 5*time.Second, "the state is counted", func() bool { return gather()["holdfast_proxy_online"] == 1 })
+	eventually(t, 30*time.Second, "the state is counted", func() bool { return gather()["holdfast_proxy_online"] == 1 })
 	got := gather()
 	for name, want := range map[string]float64{
 		"holdfast_proxy_requests_total online configmaps list": 1,

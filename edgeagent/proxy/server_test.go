@@ -118,7 +118,7 @@ func TestSmuggling(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			conn.SetDeadline(time.Now().Add(30 * time.Second))
 			go io.WriteString(conn, test.request)
 			var answer strings.Builder
 			buf := make([]byte, 32<<10)
@@ -151,7 +151,7 @@ func TestOffline(t *testing.T) {
 	c := s.client(true)
 	s.do(c, "GET", "/api/v1/nodes", "")
 	s.api.Refuse()
-	eventually(t, 5*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
+	eventually(t, 30*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
 	for _, test := range []struct {
 		name    string
 		client  *http.Client
@@ -173,11 +173,11 @@ func TestOffline(t *testing.T) {
 		t.Errorf("a malformed request: %s %s", resp.Status, body)
 	}
 	s.api.Restore()
-	eventually(t, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
+	eventually(t, 30*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
 	if resp, _ := s.do(c, "GET", "/api/v1/nodes", ""); resp.Header.Get("X-Seen-User") != nodeName {
 		t.Error("after the link is back the API server does not answer")
 	}
-	eventually(t, 5*time.Second, "package offline is told", func() bool {
+	eventually(t, 30*time.Second, "package offline is told", func() bool {
 		s.answerer.mu.Lock()
 		defer s.answerer.mu.Unlock()
 		return fmt.Sprint(s.answerer.states) == "[online offline online]"
@@ -209,7 +209,7 @@ func TestLinkDiesMidway(t *testing.T) {
 		<-r.Context().Done()
 	}), nil)
 	c := s.client(true)
-	eventually(t, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
+	eventually(t, 30*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
 	lines, _ := s.stream(c, "/api/v1/nodes?watch=true&resourceVersion=4")
 	s.next(lines)
 	type result struct {
@@ -347,13 +347,13 @@ func TestIdleConnections(t *testing.T) {
 			if resp, _ := s.do(s.client(true), "GET", "/api/v1/nodes", ""); resp.StatusCode != 200 {
 				t.Fatalf("after %d connections the node got %s", i, resp.Status)
 			}
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("after %d connections the node waited %v", i, took)
 			}
 		}
 	}
 	open := 0
-	eventually(t, 10*time.Second, "strangers are let go", func() bool {
+	eventually(t, 30*time.Second, "strangers are let go", func() bool {
 		open = 0
 		for _, c := range conns {
 			c.SetReadDeadline(time.Now().Add(2 * time.Millisecond))

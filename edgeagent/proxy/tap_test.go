@@ -407,10 +407,10 @@ func TestRestored(t *testing.T) {
 func (s *site) restore(k *kube) {
 	s.tb.Helper()
 	s.api.Refuse()
-	eventually(s.tb, 5*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
+	eventually(s.tb, 30*time.Second, "offline", func() bool { return s.link.State() == upstream.Offline })
 	k.set(func(k *kube) { k.events, k.version = k.events[:2], 12 })
 	s.api.Restore()
-	eventually(s.tb, 5*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
+	eventually(s.tb, 30*time.Second, "online", func() bool { return s.link.State() == upstream.Online })
 }
 
 // expired checks that a watch is told to list again.
