@@ -95,6 +95,7 @@ func runAgent(cmd *cobra.Command, env *cli.Env, cfg edgeagent.Config) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	go keepMemory(ctx, memoryEvery)
+	go keepThreads(ctx, threadsEvery, processorTime)
 	err = agent.Run(cmd.Context())
 	notify(env, "STOPPING=1")
 	if err != nil {
