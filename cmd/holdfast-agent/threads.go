@@ -10,10 +10,10 @@ import (
 
 const (
 	// threadsEvery is how often it is looked how busy the agent is.
-	threadsEvery = time.Second
+	threadsEvery = 500 * time.Millisecond
 	// busyShare of a processor is where one thread becomes too few, quietShare where one is enough again if it stays so for quietLooks.
 	busyShare, quietShare = 0.6, 0.3
-	quietLooks            = 5
+	quietLooks            = 10
 )
 
 // threads decides how many threads run the agent's Go code: one, or as many as there are processors.

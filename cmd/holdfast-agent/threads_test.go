@@ -13,17 +13,23 @@ import (
 func TestThreads(t *testing.T) {
 	var th threads
 	for i, step := range []struct {
+		looks int
 		share float64
-		one   bool
+		one   bool // after the last look
 	}{
-		{0.1, false}, {0.1, false}, {0.4, false}, // not quiet for long enough
-		{0.1, false}, {0.2, false}, {0, false}, {0.29, false}, {0, true},
-		{0.5, true}, {0.1, true}, {0.59, true}, // still enough
-		{0.6, false}, {1.9, false}, {0.1, false}, {0.1, false}, {0.1, false}, {0.1, false}, {0.1, true},
+		{quietLooks - 1, 0.1, false}, {1, 0.4, false}, // not quiet for long enough
+		{quietLooks - 1, 0.29, false}, {1, 0, true},
+		{3, 0.59, true}, // still enough
+		{1, 0.6, false}, {1, 1.9, false}, {quietLooks - 1, 0.1, false}, {1, 0.1, true},
 	} {
-		before := th.one
-		if changed := th.look(step.share); th.one != step.one || changed != (before != th.one) {
-			t.Errorf("step %d, share %.2f: one thread %v, changed %v", i, step.share, th.one, changed)
+		for range step.looks {
+			before := th.one
+			if changed := th.look(step.share); changed != (before != th.one) {
+				t.Errorf("step %d: changed %v", i, changed)
+			}
+		}
+		if th.one != step.one {
+			t.Errorf("step %d, share %.2f: one thread %v", i, step.share, th.one)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func BenchmarkProxy(b *testing.B) {
 	idle(b, span(b, settleEnv, 30*time.Second)) // after its start the agent reads the API server's documents, and looks whether it could do without
 	node, pods := "/api/v1/nodes/"+l.node.Name, "/api/v1/pods?fieldSelector=spec.nodeName%3D"+l.node.Name
 	b.Run("online/get", func(b *testing.B) { l.compare(b, node, 1000) })
-	b.Run("online/list", func(b *testing.B) { l.compare(b, pods, 200) })
+	b.Run("online/list", func(b *testing.B) { l.compare(b, pods, 600) })
 	b.Run("online/event", func(b *testing.B) { l.compareEvents(b, 500) })
 	l.must(l.link.Cut())
 	defer func() { l.must(l.link.Restore()) }()
