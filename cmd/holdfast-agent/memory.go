@@ -19,7 +19,7 @@ const (
 	// collected it whenever it had doubled would need a sixth more processor time for each request.
 	headroom = 8 << 20
 	// mostPercent bounds how far headroom takes a small heap.
-	mostPercent = 300
+	mostPercent = 200
 )
 
 // heap is how the runtime's memory is, in bytes.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/wire"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
@@ -93,6 +94,7 @@ func (e *epoch) reached(ctx context.Context, version uint64) uint64 {
 	}
 	if asking := e.asking; asking != nil {
 		e.mu.Unlock()
+		http2.Waiting(ctx)
 		select {
 		case <-ctx.Done():
 			return 0

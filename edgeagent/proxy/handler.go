@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -43,7 +44,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	defer leave()
+	if leave != nil {
+		context.AfterFunc(r.Context(), leave) // an answer that the client does not take holds memory after the handler has returned
+	}
 	c.req, c.err = request.Parse(r)
 	switch s.cfg.Link.Wait(r.Context()) {
 	case upstream.Online:
@@ -140,10 +143,10 @@ type busy struct {
 	callers map[string]int
 }
 
-// enter counts one more. The tokens of callers without name count together.
+// enter counts one more, until leave, which is nil for the node. The tokens of callers without name count together.
 func (b *busy) enter(c identity.Caller) (leave func(), ok bool) {
 	if c.Node {
-		return func() {}, true
+		return nil, true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

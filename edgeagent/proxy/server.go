@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/upstream"
 	"github.com/holdfast-dev/holdfast/edgeagent/scope"
 )
@@ -146,7 +146,7 @@ func (s *Server) server(l Listener) *http.Server {
 // brief tells which requests are answered at once, from the cache, or wait for nothing but upstream's answer; upstream's part says so
 // before it waits.
 func (s *Server) brief(r *http.Request) bool {
-	return r.Method == http.MethodGet && !strings.Contains(r.URL.RawQuery, "watch=") && !strings.Contains(r.URL.RawQuery, "follow=") && s.cfg.Link.State() != upstream.Connecting
+	return r.Method == http.MethodGet && !request.Lasts(r.URL) && s.cfg.Link.State() != upstream.Connecting
 }
 
 func (s *Server) shutdown(servers []*http.Server) {

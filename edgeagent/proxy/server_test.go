@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -90,7 +91,16 @@ func TestPassesAsItIs(t *testing.T) {
 
 // TestSmuggling sends what one server may understand otherwise than the next.
 func TestSmuggling(t *testing.T) {
-	s := start(t, seen, nil)
+	var mu sync.Mutex
+	var reached []string
+	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if upstreamtest.User(r) != nodeName { // the proxy asks too
+			mu.Lock()
+			reached = append(reached, r.Method+" "+r.RequestURI)
+			mu.Unlock()
+		}
+		seen(w, r)
+	}), nil)
 	const host = "\r\nHost: x\r\n"
 	auth := "Authorization: Bearer " + pod("web") + "\r\n"
 	for _, test := range []struct {
@@ -119,6 +129,9 @@ func TestSmuggling(t *testing.T) {
 			}
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(30 * time.Second))
+			mu.Lock()
+			reached = nil
+			mu.Unlock()
 			go io.WriteString(conn, test.request)
 			var answer strings.Builder
 			buf := make([]byte, 32<<10)
@@ -139,6 +152,15 @@ func TestSmuggling(t *testing.T) {
 			}
 			if _, body, _ := strings.Cut(got, "\r\n\r\n"); strings.Contains(body, test.hidden) && strings.HasPrefix(got, "HTTP/1.1 200") {
 				t.Errorf("%q reached upstream: %s", test.hidden, body)
+			}
+			conn.Close() // then nothing more comes of it
+			if _, body := s.do(s.client(true), "GET", "/last", ""); !strings.HasPrefix(body, "GET /last") {
+				t.Errorf("a request afterwards got %s", body)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if len(reached) > 1 || len(reached) == 1 && !strings.HasSuffix(reached[0], " /a") {
+				t.Errorf("%q reached upstream, want /a or nothing", reached)
 			}
 		})
 	}
@@ -263,7 +285,8 @@ func TestLinkDiesMidway(t *testing.T) {
 
 func TestUpgrade(t *testing.T) {
 	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "SPDY/3.1" || r.ProtoMajor != 1 || upstreamtest.User(r) != nodeName {
+		protocol := r.Header.Get("Upgrade")
+		if protocol != "SPDY/3.1" && protocol != "websocket" || r.ProtoMajor != 1 || upstreamtest.User(r) != nodeName {
 			http.Error(w, "no exec for "+upstreamtest.User(r), http.StatusForbidden)
 			return
 		}
@@ -273,10 +296,10 @@ func TestUpgrade(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n")
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+protocol+"\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n")
 		io.Copy(c, rw)
 	}), nil)
-	for _, protocol := range []string{"SPDY/3.1", "websocket"} {
+	for _, protocol := range []string{"SPDY/3.1", "websocket", "unknown"} {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.url, "https://"), &tls.Config{RootCAs: s.ca.Pool, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{*s.nodeCert}})
 		if err != nil {
 			t.Fatal(err)
@@ -285,7 +308,7 @@ func TestUpgrade(t *testing.T) {
 		// The client does not wait for the answer before it sends on.
 		fmt.Fprintf(conn, "POST /api/v1/namespaces/d/pods/p/exec?command=sh HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n", protocol)
 		want := "403 Forbidden"
-		if protocol == "SPDY/3.1" {
+		if protocol != "unknown" {
 			want = "ping"
 			io.WriteString(conn, "ping")
 		}
@@ -298,7 +321,7 @@ func TestUpgrade(t *testing.T) {
 				t.Fatalf("%s: %v after %s", protocol, err, got.String())
 			}
 		}
-		if protocol == "SPDY/3.1" && (!strings.HasPrefix(got.String(), "HTTP/1.1 101 ") || !strings.Contains(got.String(), "X-Stream-Protocol-Version: v4.channel.k8s.io")) {
+		if protocol != "unknown" && (!strings.HasPrefix(got.String(), "HTTP/1.1 101 ") || !strings.Contains(got.String(), "Upgrade: "+protocol) || !strings.Contains(got.String(), "X-Stream-Protocol-Version: v4.channel.k8s.io")) {
 			t.Errorf("got %s", got.String())
 		}
 		conn.Close()

@@ -45,6 +45,10 @@ func (b *body) take(p []byte, n int, end bool) error {
 	if b.err != nil { // nobody reads it
 		c.giveBack(n)
 	} else {
+		if b.off > 0 && len(b.buf)+len(p) > cap(b.buf) { // what was read makes room: a slow reader's buffer is never empty
+			b.buf = b.buf[:copy(b.buf, b.buf[b.off:])]
+			b.off = 0
+		}
 		b.buf = append(b.buf, p...)
 		b.giveBack(n - len(p))
 	}

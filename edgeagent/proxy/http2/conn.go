@@ -43,6 +43,7 @@ type conn struct {
 	parked   int
 	streams  map[uint32]*stream
 	handlers int    // under way; streams that were reset may still have one
+	heads    int    // the size of their headers
 	last     uint32 // the newest stream
 	dropped  [remembered]uint32
 	drops    int
@@ -99,7 +100,6 @@ func (s source) Read(p []byte) (int, error) {
 // serve serves the connection until it ends and all its handlers have returned.
 func (c *conn) serve() {
 	c.mu.Lock()
-	c.greet()
 	c.since = time.Now()
 	if c.hs.IdleTimeout > 0 {
 		c.idle = time.AfterFunc(c.hs.IdleTimeout, c.expire)

@@ -1,13 +1,15 @@
 package http2
 
 import (
+	"slices"
+
 	frames "golang.org/x/net/http2"
 )
 
 // wakeNext wakes the stream that waits longest for the connection, if there is something for it. It wakes the next when it is done. The
 // lock is held.
 func (c *conn) wakeNext() {
-	for len(c.queue) > 0 && c.window > 0 && c.room() {
+	for len(c.queue) > 0 && (c.window > 0 || !c.queue[0].response.sent) && c.room() {
 		st := c.queue[0]
 		c.queue[0] = nil
 		if c.queue = c.queue[1:]; len(c.queue) == 0 {
@@ -27,7 +29,7 @@ func (st *stream) send(p []byte, end bool) error {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer c.wakeNext()
+	defer st.leaveQueue()
 	for {
 		if st.err != nil {
 			return st.err
@@ -45,7 +47,8 @@ func (st *stream) send(p []byte, end bool) error {
 				return nil
 			}
 		}
-		if n := int(min(int64(len(p)), st.window, c.window, dataFrame)); st.response.sent && c.room() && (n > 0 || len(p) == 0) {
+		n := int(max(0, min(int64(len(p)), st.window, c.window, dataFrame))) // a window is below zero once the client makes all smaller
+		if st.response.sent && c.room() && (n > 0 || len(p) == 0) {
 			if len(p) == 0 && !end {
 				return nil
 			}
@@ -62,6 +65,17 @@ func (st *stream) send(p []byte, end bool) error {
 		}
 		st.hold()
 	}
+}
+
+// leaveQueue takes the stream out, if another cause than its turn woke it, and wakes the next. A stream that stayed would be kept in
+// memory, and swallow a turn. The lock is held.
+func (st *stream) leaveQueue() {
+	c := st.c
+	if st.queued {
+		st.queued = false
+		c.queue = slices.DeleteFunc(c.queue, func(o *stream) bool { return o == st })
+	}
+	c.wakeNext()
 }
 
 // hold waits for the client to take something. The lock is held before and after, not meanwhile.

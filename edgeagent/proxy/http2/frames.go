@@ -115,7 +115,7 @@ func (c *conn) data(f *frames.DataFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id, n := f.StreamID, int64(f.Length)
-	if id > c.last || id%2 == 0 {
+	if (id > c.last || id%2 == 0) && !c.ignored(id) {
 		return connError{frames.ErrCodeProtocol, "DATA of a stream that was not opened"}
 	}
 	if n > c.received {
@@ -125,7 +125,7 @@ func (c *conn) data(f *frames.DataFrame) error {
 	st := c.streams[id]
 	if st == nil || st.body.ended {
 		c.giveBack(int(n))
-		if st == nil && c.wasDropped(id) {
+		if st == nil && (c.wasDropped(id) || c.ignored(id)) {
 			return c.calm.cheap()
 		}
 		return streamError(id, frames.ErrCodeStreamClosed, "DATA after the end")
@@ -137,6 +137,9 @@ func (c *conn) data(f *frames.DataFrame) error {
 	}
 	return st.body.take(f.Data(), int(n), f.StreamEnded())
 }
+
+// ignored tells whether a stream came after the last one that is served: the client did not know yet. The lock is held.
+func (c *conn) ignored(id uint32) bool { return c.end.final && id > c.end.last && id%2 == 1 }
 
 // settings puts the client's settings in force.
 func (c *conn) settings(f *frames.SettingsFrame) error {
@@ -215,7 +218,7 @@ func (c *conn) windowUpdate(f *frames.WindowUpdateFrame) error {
 	}
 	st := c.streams[f.StreamID]
 	switch {
-	case st == nil && (f.StreamID > c.last || f.StreamID%2 == 0):
+	case st == nil && (f.StreamID > c.last || f.StreamID%2 == 0) && !c.ignored(f.StreamID):
 		return connError{frames.ErrCodeProtocol, "WINDOW_UPDATE of a stream that was not opened"}
 	case st == nil:
 		return nil
@@ -230,7 +233,7 @@ func (c *conn) windowUpdate(f *frames.WindowUpdateFrame) error {
 func (c *conn) resetByClient(f *frames.RSTStreamFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.StreamID > c.last || f.StreamID%2 == 0 {
+	if (f.StreamID > c.last || f.StreamID%2 == 0) && !c.ignored(f.StreamID) {
 		return connError{frames.ErrCodeProtocol, "RST_STREAM of a stream that was not opened"}
 	}
 	st := c.streams[f.StreamID]

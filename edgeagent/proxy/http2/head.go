@@ -13,6 +13,9 @@ import (
 // maxFragments bounds the frames of a header block. Clients fill them.
 const maxFragments = 64
 
+// headShare is what each request that a connection may have under way may have of headers on average, as HTTP/2 counts them.
+const headShare = 4 << 10
+
 // reader is what reading a connection takes. Only the leader uses it.
 type reader struct {
 	br      *bufio.Reader
@@ -164,6 +167,7 @@ func (c *conn) block(h *head) (*stream, error) {
 	}
 	if err != nil {
 		c.handlers--
+		c.heads -= h.size
 		return nil, err
 	}
 	st.window = c.initial
@@ -182,8 +186,11 @@ func (c *conn) admit(h *head) error {
 		return streamError(h.id, frames.ErrCodeProtocol, "a stream depends on itself")
 	case max(c.handlers, len(c.streams)) >= c.srv.cfg.MaxStreams:
 		return streamError(h.id, frames.ErrCodeRefusedStream, "too many requests are under way")
+	case c.handlers > 0 && c.heads+h.size > c.srv.cfg.MaxStreams*headShare:
+		return streamError(h.id, frames.ErrCodeRefusedStream, "the requests under way have too many headers")
 	}
 	c.handlers++
+	c.heads += h.size
 	return nil
 }
 

@@ -81,6 +81,9 @@ func (s *server) serve(hs *http.Server, tc *tls.Conn, handler http.Handler) {
 	}
 	state := tc.ConnectionState()
 	c := newConn(s, hs, tc, &state, handler, base)
+	c.mu.Lock()
+	c.greet() // nothing goes before SETTINGS
+	c.mu.Unlock()
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	down := s.down

@@ -11,8 +11,8 @@ import (
 	frames "golang.org/x/net/http2"
 )
 
-// maxNames bounds the header names of which a connection remembers the canonical form.
-const maxNames = 64
+// maxNames and maxName bound the header names of which a connection remembers the canonical form.
+const maxNames, maxName = 64, 64
 
 // request makes a stream of a header block.
 func (c *conn) request(h *head) (*stream, error) {
@@ -122,7 +122,7 @@ func (c *conn) canonical(name string) string {
 		if c.names == nil {
 			c.names = map[string]string{}
 		}
-		if len(c.names) < maxNames {
+		if len(name) <= maxName && len(c.names) < maxNames {
 			c.names[name] = known
 		}
 	}
@@ -157,13 +157,17 @@ func (c *conn) tooLarge(h *head) *stream {
 	st.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "the request's headers are longer than "+strconv.Itoa(h.limit)+" bytes", http.StatusRequestHeaderFieldsTooLarge)
 	})
-	req := http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}, Body: http.NoBody, Proto: "HTTP/2.0", ProtoMajor: 2, RemoteAddr: c.remote, TLS: c.tls}
+	method := http.MethodGet
+	if h.method == http.MethodHead {
+		method = http.MethodHead
+	}
+	req := http.Request{Method: method, URL: &url.URL{Path: "/"}, Header: http.Header{}, Body: http.NoBody, Proto: "HTTP/2.0", ProtoMajor: 2, RemoteAddr: c.remote, TLS: c.tls}
 	st.req = req.WithContext(st)
 	return st
 }
 
 func (c *conn) newStream(h *head, length int64) *stream {
-	st := &stream{c: c, id: h.id, handler: c.handler, wake: make(chan struct{}, 1)}
+	st := &stream{c: c, id: h.id, head: h.size, handler: c.handler, wake: make(chan struct{}, 1)}
 	st.Context, st.cancel = context.WithCancel(c.base)
 	st.body = body{st: st, ended: h.ended, left: length, window: int64(c.srv.cfg.StreamWindow)}
 	st.response.st = st

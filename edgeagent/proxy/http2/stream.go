@@ -21,6 +21,7 @@ type stream struct {
 	cancel  context.CancelFunc
 	c       *conn
 	id      uint32
+	head    int // the size of its headers
 	req     *http.Request
 	handler http.Handler
 	wake    chan struct{} // what the answer waits for may be there
@@ -100,6 +101,7 @@ func (st *stream) finish(whole bool) (leads bool) {
 		}
 	}
 	st.kill(errDone)
+	c.heads -= st.head
 	if c.handlers--; c.handlers == 0 {
 		c.since = time.Now()
 	}

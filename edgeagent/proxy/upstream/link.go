@@ -15,6 +15,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
 )
 
 // State says who answers.
@@ -180,6 +182,7 @@ func (l *Link) Wait(ctx context.Context) State {
 		if state != Connecting {
 			return state
 		}
+		http2.Waiting(ctx)
 		select {
 		case <-ctx.Done():
 			return Connecting

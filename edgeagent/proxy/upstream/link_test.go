@@ -203,6 +203,17 @@ func TestBlackHole(t *testing.T) {
 	}
 }
 
+// TestLostServerIsTriedAgain: the server that fell silent is the one that comes back, while the others stay away.
+func TestLostServerIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := start(t, 2, func(_ *upstream.Config, f *fixture) { f.apis[1].Refuse() })
+	f.within(t, slack, upstream.Online)
+	f.apis[0].Cut()
+	f.within(t, slack, upstream.Offline)
+	f.apis[0].Restore()
+	f.within(t, slack, upstream.Online)
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	f := start(t, 2, nil)

@@ -132,6 +132,9 @@ func (l *Link) lost(s *search, c *candidate, why string) {
 		why = fmt.Sprintf("it has said nothing for %v", c.heard.silent().Round(time.Millisecond))
 	}
 	why = c.server.String() + ": " + why
+	if len(s.found) == 0 {
+		s.stop() // it asks the others alone, and not this one
+	}
 	s.start(l.all())
 	switch {
 	case len(s.found) > 0: // the next is ready

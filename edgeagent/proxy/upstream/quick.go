@@ -4,15 +4,16 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/holdfast-dev/holdfast/edgeagent/proxy/http2"
+	"github.com/holdfast-dev/holdfast/edgeagent/proxy/request"
 )
 
 // A GET over HTTP/2 costs both ends several goroutine switches; over HTTP/1.1 on a connection of its own it costs a write and a read.
@@ -25,6 +26,8 @@ const (
 	maxQuick, quickIdle = 4, 5 * time.Second
 	// quickBuffer takes most answers whole.
 	quickBuffer = 16 << 10
+	// maxProvisional bounds the 1xx answers before an answer.
+	maxProvisional = 5
 )
 
 // quick is the HTTP/1.1 connections to a server for short requests.
@@ -49,7 +52,7 @@ type quickConn struct {
 
 // short tells whether a request may go over a quick connection.
 func short(req *http.Request) bool {
-	return req.Method == http.MethodGet && repeatable(req) && !strings.Contains(req.URL.RawQuery, "watch=") && !strings.Contains(req.URL.RawQuery, "follow=")
+	return req.Method == http.MethodGet && repeatable(req) && !request.Lasts(req.URL)
 }
 
 // take gives a connection that is idle, or nil. It has one more opened if it is busy.
@@ -179,7 +182,7 @@ func (c *quickConn) receive(req *http.Request) (*http.Response, io.Reader, error
 	if resp != nil || err != nil {
 		return resp, body, err
 	}
-	for {
+	for range maxProvisional {
 		resp, err := http.ReadResponse(c.r, req)
 		if err != nil {
 			return nil, nil, err
@@ -188,6 +191,7 @@ func (c *quickConn) receive(req *http.Request) (*http.Response, io.Reader, error
 			return resp, resp.Body, nil
 		}
 	}
+	return nil, nil, errors.New("no answer after many provisional ones")
 }
 
 // quickBody is an answer's body. Once all of it was read the connection takes the next request.

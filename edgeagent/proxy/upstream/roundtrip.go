@@ -119,6 +119,7 @@ func (l *Link) await(ctx context.Context) (*server, error) {
 		case Offline:
 			return nil, fmt.Errorf("%w: %s", ErrOffline, status.Why)
 		}
+		http2.Waiting(ctx)
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -134,6 +135,7 @@ func (l *Link) verify(ctx context.Context) State {
 	l.mu.Unlock()
 	if state == Online {
 		signal(l.suspects)
+		http2.Waiting(ctx)
 		select {
 		case <-ctx.Done():
 			return state
