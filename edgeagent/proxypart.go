@@ -71,6 +71,7 @@ type proxyPart struct {
 	node   string
 	folder string // the state folder
 	log    *slog.Logger
+	now    func() time.Time
 	server string // the kubeconfig's API server
 
 	cache    *cache.Cache
@@ -92,7 +93,7 @@ type proxyPart struct {
 
 // openProxy opens the proxy's cache and listeners. It needs no network.
 func (a *Agent) openProxy(node string, settings plan.Proxy) (*proxyPart, error) {
-	p := &proxyPart{node: node, folder: a.opt.State, log: a.log.With("part", ProxyPart), online: make(chan struct{}, 1)}
+	p := &proxyPart{node: node, folder: a.opt.State, log: a.log.With("part", ProxyPart), now: a.opt.Now, online: make(chan struct{}, 1)}
 	if err := p.open(a.opt, settings); err != nil {
 		p.close()
 		return nil, fmt.Errorf("autonomy proxy: %w", err)
@@ -386,7 +387,7 @@ func (p *proxyPart) selftests(ctx context.Context, report func(condition.Conditi
 		if !p.used() {
 			return false
 		}
-		result, err := p.selftest(ctx, time.Now)
+		result, err := p.selftest(ctx, p.now)
 		if err != nil {
 			return false
 		}
