@@ -59,7 +59,7 @@ var (
 	onlineDesc  = prometheus.NewDesc("holdfast_proxy_online", "1 if an API server answers this node.", nil, nil)
 	offlineDesc = prometheus.NewDesc("holdfast_proxy_offline_seconds_total", "How long this node was offline since the agent started.", nil, nil)
 	ageDesc     = prometheus.NewDesc("holdfast_proxy_age_seconds", "How long ago upstream last confirmed what is kept of a resource for the node; the oldest scope counts.", []string{"resource"}, nil)
-	dirtyDesc   = prometheus.NewDesc("holdfast_proxy_scopes", "Scopes that are kept for the node, and those of them that are behind what upstream sent.", []string{"state"}, nil)
+	dirtyDesc   = prometheus.NewDesc("holdfast_proxy_scopes", "Scopes that are kept, for the node and its pods, and those of them that are behind what upstream sent.", []string{"state"}, nil)
 	connsDesc   = prometheus.NewDesc("holdfast_proxy_connections", "Open connections, by who came over them.", []string{"listener", "caller"}, nil)
 	evictedDesc = prometheus.NewDesc("holdfast_proxy_connections_evicted_total", "Connections closed because nothing good came over them.", []string{"listener"}, nil)
 	watchesDesc = prometheus.NewDesc("holdfast_proxy_watches_followed", "Watches whose events go to the cache.", nil, nil)
@@ -145,15 +145,18 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 func (m *metrics) ages(put func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) {
 	oldest := map[string]time.Time{}
 	clean, dirty := 0, 0
-	for _, info := range m.server.cfg.Store.Scopes(m.server.node(), scope.Resource{}) {
-		name := class(info.Key.Resource)
-		if at, ok := oldest[name]; !ok || info.Read.Before(at) {
-			oldest[name] = info.Read
-		}
+	for _, info := range m.server.cfg.Store.Scopes("", scope.Resource{}) {
 		if info.Dirty == "" {
 			clean++
 		} else {
 			dirty++
+		}
+		if info.Key.Identity != m.server.node() {
+			continue
+		}
+		name := class(info.Key.Resource)
+		if at, ok := oldest[name]; !ok || info.Read.Before(at) {
+			oldest[name] = info.Read
 		}
 	}
 	for name, at := range oldest {

@@ -3,8 +3,12 @@
 package autonomy
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -83,9 +87,21 @@ func (s *site) installHoldfast() {
 		"spec": map[string]any{"fleet": verifytest.Fleet, "pool": "berlin"}}, nil))
 }
 
-// autonomous waits until the agent says that the node would come back whole.
+// autonomous waits until the agent says that the node would come back whole, and gives what is kept for its pods the time to catch up: a
+// watch that does not follow on what is kept is mended within seconds.
 func (s *site) autonomous() {
 	s.Helper()
+	kept := 0                                                                                        // looks in a row at which nothing was behind
+	for deadline := time.Now().Add(20 * time.Second); kept < 3; time.Sleep(100 * time.Millisecond) { // a gap is one after 50 ms, and what came is on disk after 100
+		behind, err := s.behind()
+		if kept++; err != nil || behind > 0 {
+			kept = 0
+		}
+		if time.Now().After(deadline) {
+			s.Logf("%d scopes are still behind: %v", behind, err)
+			break
+		}
+	}
 	s.within(2*time.Minute, func() error {
 		out, err := s.holdfastAgent("selftest")
 		if err != nil {
@@ -93,4 +109,31 @@ func (s *site) autonomous() {
 		}
 		return nil
 	})
+}
+
+// behind gives how many of the scopes that the agent keeps are behind what the API server sent.
+func (s *site) behind() (int, error) {
+	ca, err := os.ReadFile(filepath.Join(s.state, "tls", "ca.crt"))
+	if err != nil {
+		return 0, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	resp, err := c.Get("https://127.0.0.1:9440/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut(string(raw), "holdfast_proxy_scopes{state=\"dirty\"} ")
+	if !found {
+		return 0, errors.New("the agent does not say how many scopes are behind")
+	}
+	var n int
+	_, err = fmt.Sscan(rest, &n)
+	return n, err
 }
