@@ -203,6 +203,31 @@ func TestBlackHole(t *testing.T) {
 	}
 }
 
+// TestBlackHoleWhileBusy: a request on a connection for many GETs learns of a dead link as early as any other.
+func TestBlackHoleWhileBusy(t *testing.T) {
+	t.Parallel()
+	f := start(t, 1, func(c *upstream.Config, _ *fixture) { c.Idle, c.Timeout = 500*time.Millisecond, time.Second })
+	f.within(t, slack, upstream.Online)
+	for range 100 { // now there are such connections
+		if _, err := f.get(t, "/x", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := f.get(t, "/silent", true)
+		waiting <- err
+	}()
+	f.apis[0].Cut()
+	if err := <-waiting; !errors.Is(err, upstream.ErrLost) && !errors.Is(err, upstream.ErrOffline) {
+		t.Errorf("got %v, want ErrLost or ErrOffline", err)
+	}
+	if took := time.Since(began); took > 8*time.Second { // to connect anew would take ten
+		t.Errorf("it took %v", took)
+	}
+}
+
 // TestLostServerIsTriedAgain: the server that fell silent is the one that comes back, while the others stay away.
 func TestLostServerIsTriedAgain(t *testing.T) {
 	t.Parallel()

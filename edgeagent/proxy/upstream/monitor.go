@@ -132,17 +132,16 @@ func (l *Link) lost(s *search, c *candidate, why string) {
 		why = fmt.Sprintf("it has said nothing for %v", c.heard.silent().Round(time.Millisecond))
 	}
 	why = c.server.String() + ": " + why
-	if len(s.found) == 0 {
-		s.stop() // it asks the others alone, and not this one
-	}
-	s.start(l.all())
 	switch {
 	case len(s.found) > 0: // the next is ready
+		return
 	case silent:
 		l.set(Offline, c.server, why)
 	default:
 		l.set(Connecting, c.server, why)
 	}
+	s.stop() // it asks the others alone, if any, and not this one
+	s.start(l.all())
 }
 
 // check asks a server that a request failed on whether it is still there.

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -22,9 +23,17 @@ type dial struct {
 	err  error // set before done is closed
 }
 
-// get gives a connection with room reserved for one request.
-func (p *pool) get(ctx context.Context, connect func(context.Context) (*http.ClientConn, error)) (*http.ClientConn, error) {
+// errGivenUp says that requests do not go to a server any more.
+var errGivenUp = errors.New("the server was given up")
+
+// get gives a connection with room reserved for one request. wanted tells whether there is still use for one, and gives what is closed
+// when that may have changed: nobody waits for a connection into a black hole.
+func (p *pool) get(ctx context.Context, wanted func() (<-chan struct{}, bool), connect func(context.Context) (*http.ClientConn, error)) (*http.ClientConn, error) {
 	for {
+		changed, ok := wanted()
+		if !ok {
+			return nil, errGivenUp
+		}
 		conn, d := p.reserve(connect)
 		if conn != nil {
 			return conn, nil
@@ -32,10 +41,11 @@ func (p *pool) get(ctx context.Context, connect func(context.Context) (*http.Cli
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-changed:
 		case <-d.done:
-		}
-		if d.err != nil {
-			return nil, d.err
+			if d.err != nil {
+				return nil, d.err
+			}
 		}
 	}
 }

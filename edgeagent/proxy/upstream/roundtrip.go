@@ -57,7 +57,8 @@ func (l *Link) send(req *http.Request, s *server, node bool) (resp *http.Respons
 		}
 	}
 	http2.Waiting(req.Context())
-	conn, err := p.get(req.Context(), func(ctx context.Context) (*http.ClientConn, error) {
+	wanted := func() (<-chan struct{}, bool) { return l.uses(s) }
+	conn, err := p.get(req.Context(), wanted, func(ctx context.Context) (*http.ClientConn, error) {
 		return l.kinds[k].NewClientConn(ctx, "https", s.host)
 	})
 	if err != nil {
@@ -65,6 +66,13 @@ func (l *Link) send(req *http.Request, s *server, node bool) (resp *http.Respons
 	}
 	resp, err = conn.RoundTrip(out)
 	return resp, true, err
+}
+
+// uses tells whether requests go to a server, and gives what is closed when that may have changed.
+func (l *Link) uses(s *server) (changed <-chan struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed, l.current == s
 }
 
 // address gives the request as it goes to a server.
